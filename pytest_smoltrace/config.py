@@ -54,6 +54,26 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long and how much a session may take; None is no limit."""
+
+    case_timeout: float | None = None
+    """Seconds of the call phase of a test; the marker's `timeout` comes before it."""
+    request_timeout: float | None = None
+    """Seconds of one LLM request, the client's own retries included."""
+    tool_timeout: float | None = None
+    """Seconds of one tool call."""
+    budget_usd: float | None = None
+    """USD that all LLM calls of the session may cost together."""
+    budget_tokens: int | None = None
+    """Tokens that all LLM calls of the session may use together."""
+    max_concurrency: int | None = None
+    """Requests that may be under way at one endpoint at the same time, all workers together."""
+    max_retries: int = 6
+    """How often a call that met a rate limit or an overload is sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """The effective options of a session."""
 
@@ -64,6 +84,7 @@ class RunConfig:
     generation: Generation = field(default_factory=Generation)
     model_args: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
+    limits: Limits = field(default_factory=Limits)
     directory: Path = Path(".smoltrace")
     run_id: str | None = None
     prices: Path | None = None

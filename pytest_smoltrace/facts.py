@@ -34,6 +34,9 @@ class Declared:
     max_steps: int | None = None
     allow_max_steps: bool = False
     timeout_s: float | None = None
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+    max_total_steps: int | None = None
     role: str | None = None
     dataset: str | None = None
     dataset_revision: str | None = None

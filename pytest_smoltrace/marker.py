@@ -43,7 +43,7 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _seconds(value: Any) -> bool:
+def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
@@ -58,7 +58,10 @@ MARKER: Mapping[str, Rule] = {
     "expected_keywords": Rule(_texts, "a text or a list of texts"),
     "max_steps": Rule(_count, "a whole number of at least 1"),
     "allow_max_steps": Rule(lambda value: isinstance(value, bool), "True or False"),
-    "timeout": Rule(_seconds, "a number of seconds above 0"),
+    "timeout": Rule(_positive, "a number of seconds above 0"),
+    "max_cost": Rule(_positive, "an amount of USD above 0"),
+    "max_tokens": Rule(_count, "a whole number of at least 1"),
+    "max_total_steps": Rule(_count, "a whole number of at least 1"),
     "role": Rule(
         lambda value: value in ("agent", "judge", "simulator"), "'agent', 'judge' or 'simulator'"
     ),

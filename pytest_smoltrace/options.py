@@ -1,4 +1,4 @@
-"""The options: one table, read once into a frozen configuration."""
+"""The options: registered and read once into a frozen configuration."""
 
 from __future__ import annotations
 
@@ -10,104 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from pytest_smoltrace import config as settings
-from pytest_smoltrace.config import Generation, ModelSpec, Number, RunConfig
+from pytest_smoltrace.config import Generation, Limits, ModelSpec, RunConfig
 from pytest_smoltrace.errors import ConfigError
+from pytest_smoltrace.option_table import OPTIONS, Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-
-
-def text(value: str) -> str:
-    """Return the text as it is."""
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option; flag, ini key and environment variable follow from its name."""
-
-    name: str
-    metavar: str | None
-    """Placeholder of the value; None for a switch."""
-    help: str
-    parse: Callable[[str], Any] = text
-    default: Any = None
-    repeats: bool = False
-    separators: str = "\n"
-    """Characters that part the values of a repeatable option in its environment variable."""
-    negative: bool = False
-    """Whether a switch also has a --smoltrace-no- flag."""
-
-    @property
-    def dest(self) -> str:
-        """Name of the ini key and of the attribute of the parsed command line."""
-        return f"smoltrace_{self.name}"
-
-    @property
-    def env(self) -> str:
-        """Environment variable."""
-        return self.dest.upper()
-
-    @property
-    def flag(self) -> str:
-        """Command-line flag."""
-        return f"--{self.dest.replace('_', '-')}"
-
-    @property
-    def flags(self) -> str:
-        """The flags as one types them."""
-        if self.metavar:
-            return f"{self.flag}={self.metavar}"
-        return f"{self.flag} / {self.negative_flag}" if self.negative else self.flag
-
-    @property
-    def negative_flag(self) -> str:
-        """Flag that switches the option off."""
-        return self.flag.replace("--smoltrace-", "--smoltrace-no-")
-
-
-_POSITIVE = Number(kind=int, low=1)
-_PENALTY = Number(kind=float, low=-2, high=2)
-_SHARE = Number(kind=float, low=0, high=1, low_excluded=True)
-_KIND = settings.one_of("tool", "code", "both")
-_PURPOSE = settings.one_of("selection", "regression", "monitoring")
-_MODEL_HELP = (
-    "Model to evaluate: PROVIDER:MODEL-ID, a bare id with --smoltrace-provider, or local for the"
-    " embedded model. Repeatable: a matrix of models."
-)
-_MODEL_ARG_HELP = (
-    "Further argument of the smolagents model class, JSON where it can be read as such. Repeatable."
-)
-_HIDE_HELP = "Replace prompts and answers before they are recorded."
-_STREAM_HELP = "Stream answers wherever the model can, which times the first token."
-
-OPTIONS: tuple[Option, ...] = (
-    Option("model", "SPEC", _MODEL_HELP, repeats=True, separators=",\n"),
-    Option("provider", "NAME", f"Provider of bare model ids: {', '.join(settings.PROVIDERS)}."),
-    Option("base_url", "URL", "Address of the model's API.", settings.base_url),
-    Option("agent_type", "TYPE", "Agents to build: tool, code or both.", _KIND, default="tool"),
-    Option("stream", None, _STREAM_HELP, settings.switch, default=True, negative=True),
-    Option("temperature", "T", "Sampling temperature.", Number(kind=float, low=0)),
-    Option("top_p", "P", "Nucleus sampling, above 0 and up to 1.", _SHARE),
-    Option("max_tokens", "N", "Longest answer of one call in tokens.", _POSITIVE),
-    Option("frequency_penalty", "X", "Penalty on frequent tokens, -2 to 2.", _PENALTY),
-    Option("presence_penalty", "X", "Penalty on tokens that occurred, -2 to 2.", _PENALTY),
-    Option("seed", "N", "Sampling seed that is sent to the model.", Number(kind=int)),
-    Option("reasoning_effort", "LEVEL", "Reasoning effort, as the provider names it."),
-    Option("model_arg", "KEY=VALUE", _MODEL_ARG_HELP, settings.model_arg, repeats=True),
-    Option("max_steps", "N", "Step limit of an agent.", _POSITIVE),
-    Option("dir", "DIR", "Folder that runs are stored in.", default=".smoltrace"),
-    Option("run_id", "ID", "Name of this run instead of a generated one.", settings.run_id),
-    Option("prices", "FILE", "Price file, TOML or JSON, in USD per million tokens."),
-    Option("submitted_by", "NAME", "Who submits the run to a leaderboard."),
-    Option("notes", "TEXT", "Note on the run.", default=""),
-    Option("suite_version", "TEXT", "Version of the suite."),
-    Option("use_case", "TEXT", "Use case that the suite stands for."),
-    Option("team", "TEXT", "Team that owns the run."),
-    Option("purpose", "WORD", "Why: selection, regression or monitoring.", _PURPOSE),
-    Option("hardware", "TEXT", "Label of the hardware instead of the detected one."),
-    Option("hide_content", None, _HIDE_HELP, settings.switch, default=False),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +129,7 @@ def _run_config(
         models=_models(found, providers),
         agent_types=("tool", "code") if kind == "both" else (kind,),
         generation=Generation(**{name: values[name] for name in Generation.__slots__}),
+        limits=Limits(**{name: values[name] for name in Limits.__slots__}),
         model_args=dict(values["model_arg"]),
         directory=_path(config, found["dir"]) or Path(),
         prices=_path(config, found["prices"]),

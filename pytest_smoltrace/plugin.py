@@ -27,7 +27,8 @@ __all__ = [
 
 _KEYWORDS = (
     "id, difficulty, category, tags, agent_type, expected_tool, expected_tool_calls, "
-    "expected_keywords, max_steps, allow_max_steps, timeout, role"
+    "expected_keywords, max_steps, allow_max_steps, timeout, max_cost, "
+    "max_tokens, max_total_steps, role"
 )
 _MARKERS = (
     f"smoltrace({_KEYWORDS}): declare an agent eval case",

@@ -136,6 +136,9 @@ def _declared(item: pytest.Item, config: RunConfig) -> Declared:
         max_steps=marks.get("max_steps"),
         allow_max_steps=marks.get("allow_max_steps", False),
         timeout_s=marks.get("timeout"),
+        max_cost_usd=marks.get("max_cost"),
+        max_tokens=marks.get("max_tokens"),
+        max_total_steps=marks.get("max_total_steps"),
         role=marks.get("role"),
     )
     task = task_of(item)

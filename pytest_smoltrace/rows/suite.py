@@ -22,6 +22,9 @@ EXPECTATIONS = (
     "max_steps",
     "allow_max_steps",
     "timeout_s",
+    "max_cost_usd",
+    "max_tokens",
+    "max_total_steps",
 )
 """What a case demands, as part of the hash of the suite."""
 

@@ -205,14 +205,14 @@ class SpendColumns(VerdictColumns):
         "Object {requested, applied, not_applied: name -> reason}.",
     )
     task_timeout_s: float | None = column(
-        smoltrace(Option("task_timeout_s"), "s", null="no limit"), "Default time limit per test."
+        smoltrace(Option("case_timeout"), "s", null="no limit"), "Default time limit per test."
     )
     request_timeout_s: float | None = column(
-        smoltrace(Option("request_timeout_s"), "s", null="no limit set by us"),
+        smoltrace(Option("request_timeout"), "s", null="no limit set by us"),
         "Time limit per LLM request.",
     )
     tool_timeout_s: float | None = column(
-        smoltrace(Option("tool_timeout_s"), "s", null="no limit"), "Time limit per tool call."
+        smoltrace(Option("tool_timeout"), "s", null="no limit"), "Time limit per tool call."
     )
     total_errors: int = column(
         seed(Size("errors"), "{test}"),
