@@ -217,7 +217,8 @@ def suite(pytester, installed, monkeypatch):
         if conftest:
             pytester.makeconftest(CONFTEST + conftest)
         flags = [f"--smoltrace-model={model}"] if model else []
-        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *flags, *args)
+        off = ("-p", "no:cacheprovider", "-p", "no:asyncio")
+        result = pytester.runpytest_subprocess(*off, *flags, *args)
         return Run(result, pytester.path / ".smoltrace")
 
     return run

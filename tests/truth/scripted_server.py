@@ -337,10 +337,14 @@ class ScriptedServer:
         self._served: list[Served] = []
         self._started = 0
         self._changed = threading.Condition()
-        self._http = _HttpServer(self)
+        self._http = _HttpServer(self, self.handler())
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(0.02,), name="scripted-server", daemon=True
         )
+
+    def handler(self) -> type[Handler]:
+        """Return the class that speaks the server's protocol."""
+        return Handler
 
     @property
     def root_url(self) -> str:
@@ -361,8 +365,9 @@ class ScriptedServer:
 
     @property
     def completions(self) -> list[Served]:
-        """The entries of the log that are chat completion requests."""
-        return [served for served in self.log if served.path.endswith("/chat/completions")]
+        """The entries of the log that are requests of a model's answer."""
+        paths = self.handler().paths
+        return [one for one in self.log if one.path.partition("?")[0].endswith(paths)]
 
     def begin(self) -> int:
         """Return the index of a request that arrives."""
@@ -393,10 +398,10 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, scripted: ScriptedServer) -> None:
+    def __init__(self, scripted: ScriptedServer, handler: type[Handler]) -> None:
         self.scripted = scripted
         self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -415,7 +420,10 @@ class _HttpServer(ThreadingHTTPServer):
         super().server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Speaks OpenAI's chat completions; a subclass speaks another protocol."""
+
+    paths: tuple[str, ...] = ("/chat/completions",)
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _HttpServer
@@ -457,7 +465,7 @@ class _Handler(BaseHTTPRequestHandler):
             body=body,
             has_authorization=authorization is not None,
             authorization=authorization,
-            stream=bool(body.get("stream")),
+            stream=self.is_streamed(body),
             case=case_of(body),
             turn=turn_of(body) if "messages" in body else None,
             thread=threading.current_thread().name,
@@ -466,13 +474,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _dispatch(self, index: int, body: JsonObject, received_ns: int) -> None:
         path = self.path.partition("?")[0].rstrip("/")
-        if self.command == "POST" and path.endswith("/chat/completions"):
+        if self.command == "POST" and path.endswith(self.paths):
             self._complete(index, body, received_ns)
         elif self.command == "GET" and path.endswith("/models"):
             model = {"id": "scripted", "object": "model", "created": 0, "owned_by": "scripted"}
             self._send_json(200, {"object": "list", "data": [model]})
         else:
-            self._send_json(404, error_json(f"no such path: {path}", "invalid_request_error"))
+            self._send_json(404, self.error(f"no such path: {path}", "invalid_request_error"))
+
+    def is_streamed(self, body: JsonObject) -> bool:
+        """Return whether the request asks for a stream."""
+        return bool(body.get("stream"))
+
+    def error(self, message: str, kind: str) -> JsonObject:
+        """Return the body of an error."""
+        return error_json(message, kind)
+
+    def bind(self, reply: Reply, index: int, body: JsonObject) -> Completion:
+        """Return the reply as the answer to this request."""
+        return Completion(
+            reply=reply,
+            index=index,
+            response_id=reply.response_id or f"chatcmpl-scripted-{index}",
+            model=reply.model or str(body.get("model", "scripted")),
+            finish_reason=reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop"),
+        )
 
     def _complete(self, index: int, body: JsonObject, received_ns: int) -> None:
         reply = self.server.scripted.script.next(body)
@@ -481,17 +507,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait_until(start_ns)
         if reply.status >= 400:
             self._wait_until(start_ns + int(reply.first_chunk_delay_s * 1e9))
-            error = reply.error_body or error_json("scripted error", "scripted_error")
+            error = reply.error_body or self.error("scripted error", "scripted_error")
             self._send_json(reply.status, dict(error), reply)
             return
-        completion = Completion(
-            reply=reply,
-            index=index,
-            response_id=reply.response_id or f"chatcmpl-scripted-{index}",
-            model=reply.model or str(body.get("model", "scripted")),
-            finish_reason=reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop"),
-        )
-        if body.get("stream"):
+        completion = self.bind(reply, index, body)
+        if self.is_streamed(body):
             options = body.get("stream_options") or {}
             self._stream(completion, start_ns, bool(options.get("include_usage")))
         else:
