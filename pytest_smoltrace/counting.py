@@ -142,11 +142,13 @@ def _place(span: RawSpan, above: Place | None) -> Place:
 
 
 def _tool_calls(spans: Iterable[RawSpan], places: Mapping[str, Place]) -> tuple[ToolCall, ...]:
+    declared = next((place.role for place in places.values() if place.depth == 0), "agent")
     tools = [
         span
         for span in spans
         if span.attributes.get(KIND) == "TOOL"
         and places[span.span_id].phase == "call"
+        and places[span.span_id].role == declared
         and tool_name(span) != "final_answer"
     ]
     tools.sort(key=lambda span: (span.start_unix_ns, span.span_id))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_smoltrace.capture.factory import AgentFactory
+from pytest_smoltrace.capture.judge_model import JudgeModel, JudgeModels
 from pytest_smoltrace.capture.providers import build_model
+from pytest_smoltrace.config import PROVIDERS, Generation, model_spec
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.selection import DECLARED, variant_of
 
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
 
     from pytest_smoltrace.capture import Capture
     from pytest_smoltrace.config import ModelSpec, RunConfig
+
+NO_JUDGE = (
+    "no model is given; give it model='PROVIDER:MODEL-ID' or a smolagents model: the model under "
+    "test is no default, because models favour their own answers and each model of a matrix would "
+    "have a judge of its own"
+)
 
 
 class Models:
@@ -29,18 +38,36 @@ class Models:
         self._capture = capture
         self._local_urls = local_urls
         self._factory = AgentFactory()
-        self._built: dict[ModelSpec, Any] = {}
+        self._judges = JudgeModels()
+        self._built: dict[tuple[ModelSpec, Generation], Any] = {}
 
-    def model(self, spec: ModelSpec) -> Any:
-        """Return the model of a spec.
+    def model(self, spec: ModelSpec, generation: Generation | None = None) -> Any:
+        """Return the model of a spec, with the run's generation settings unless others are given.
 
         Raises:
             ConfigError: It cannot be built; says why.
         """
-        if spec not in self._built:
-            own = self._hook.pytest_smoltrace_make_model(config=self._config, spec=spec)
-            self._built[spec] = own if own is not None else self._from_table(spec)
-        return self._built[spec]
+        key = spec, self._config.generation if generation is None else generation
+        if key not in self._built:
+            config = replace(self._config, generation=key[1])
+            own = self._hook.pytest_smoltrace_make_model(config=config, spec=spec)
+            self._built[key] = own if own is not None else self._from_table(spec, config)
+        return self._built[key]
+
+    def judge(self, model: Any) -> JudgeModel:
+        """Return the model of a judge: the given one, or that of a spec.
+
+        Raises:
+            ConfigError: There is none, or it cannot be built; says why.
+        """
+        if isinstance(model, str) and model:
+            named = self._hook.pytest_smoltrace_providers()
+            known = (*PROVIDERS, *(name for names in named for name in names or ()))
+            # What the run asks of its agents, a short answer or a high temperature, is not for it.
+            model = self.model(model_spec(model, None, known), Generation())
+        if not hasattr(model, "generate"):
+            raise ConfigError(NO_JUDGE)
+        return self._judges.of(model)
 
     def model_of(self, item: pytest.Item) -> Any:
         """Return the model of the item's configuration."""
@@ -60,7 +87,7 @@ class Models:
         kind = declared.agent_type or "tool"
         return self._factory.build(kind, model, stream=self._config.stream, **kwargs)
 
-    def _from_table(self, spec: ModelSpec) -> Any:
-        built = build_model(spec, self._config, self._local_urls.get(str(spec)))
+    def _from_table(self, spec: ModelSpec, config: RunConfig) -> Any:
+        built = build_model(spec, config, self._local_urls.get(str(spec)))
         self._capture.families.declare(built.model, built.family)
         return built.model

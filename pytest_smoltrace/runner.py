@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoltrace import dist
+from pytest_smoltrace.case_view import CaseView
 from pytest_smoltrace.codec import encode_case
-from pytest_smoltrace.fixtures import CaseView, SessionView
+from pytest_smoltrace.fixtures import SessionView
 from pytest_smoltrace.models import Models
 from pytest_smoltrace.recorder import CASE, Recorder, is_untraced
 from pytest_smoltrace.spending import pricer
@@ -105,7 +106,7 @@ class CaseRunner:
 
     def case_view(self, item: pytest.Item) -> CaseView:
         """Return what the test may see of its case."""
-        return CaseView(item.stash[CASE], hide_content=self._hide)
+        return CaseView(item.stash[CASE], self._models.judge, hide_content=self._hide)
 
     def session_view(self) -> SessionView:
         """Return what a test may see of the session."""

@@ -17,6 +17,7 @@ from opentelemetry.trace import StatusCode
 
 from pytest_smoltrace import taxonomy
 from pytest_smoltrace.capture.model_identity import Families, display_id
+from pytest_smoltrace.counting import ROLE
 from pytest_smoltrace.facts import AgentRun, RawSpan
 
 Note = Callable[[AgentRun], None]
@@ -126,6 +127,8 @@ class AgentWatch:
         )
 
     def _finish(self, agent: Any, start: _Start, result: Any, error: BaseException | None) -> None:
+        if otel_context.get_value(ROLE, start.context) is not None:
+            return  # a judge's or a simulator's run is not one of the agent that is tested
         steps = [s for s in agent.memory.steps[start.steps :] if type(s).__name__ == "ActionStep"]
         done = [s for s in steps if not _is_max_steps(s)]
         tokens = _tokens(agent)

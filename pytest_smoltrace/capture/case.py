@@ -138,13 +138,15 @@ class Case:
     def role(self, name: str) -> Iterator[None]:
         """Scope the LLM calls inside as `judge` or `simulator`: they are not the agent's."""
         with self._tracer.start_as_current_span(name, attributes={KIND: "CHAIN", ROLE: name}):
+            token = otel_context.attach(otel_context.set_value(ROLE, name))
             try:
                 yield
             except BaseException as error:
-                # A verdict on the answer is none on its judge.
-                if name == "judge" and not isinstance(error, AssertionError):
+                if name == "judge" and not _is_verdict(error):
                     self.notes.judge_errors.append(error)
                 raise
+            finally:
+                otel_context.detach(token)
 
     def tool_spans(self) -> list[RawSpan]:
         """Return the TOOL spans that have finished so far."""
@@ -236,6 +238,12 @@ class Case:
                 open_span(span_id, root_id, phase.when, phase.start_unix_ns, now, attributes)
             )
         return spans
+
+
+def _is_verdict(error: BaseException) -> bool:
+    """Return whether an exception is a verdict on the answer, and none on its judge."""
+    outcome = any(cls.__name__ == "OutcomeException" for cls in type(error).__mro__)  # pytest.fail
+    return outcome or isinstance(error, AssertionError)
 
 
 def _hidden(run: AgentRun) -> AgentRun:

@@ -66,6 +66,7 @@ class Reply:
     extra_usage: Mapping[str, Any] = field(default_factory=dict)
     usage: bool = True
     reasoning: str | None = None
+    refusal: str | None = None
     finish_reason: str | None = None
     response_id: str | None = None
     model: str | None = None
@@ -277,6 +278,8 @@ class Completion:
         message: JsonObject = {"role": "assistant", "content": self.reply.content}
         if self.reply.reasoning is not None:
             message["reasoning_content"] = self.reply.reasoning
+        if self.reply.refusal is not None:
+            message["refusal"] = self.reply.refusal
         if self.reply.tool_calls:
             message["tool_calls"] = self.calls()
         choice = {"index": 0, "message": message, "logprobs": None}
