@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_smoltrace.coordination import Coordination
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -48,6 +50,8 @@ class SessionFacts:
     started_unix_ns: int
     local_urls: Mapping[str, str]
     """Model spec -> address of its local server."""
+    coordination: str | None = None
+    """Directory that the processes of the session share; None where no case runs."""
 
 
 def role_of(config: pytest.Config) -> Role:
@@ -64,13 +68,29 @@ def role_of(config: pytest.Config) -> Role:
     return Role(name="controller" if active else "standalone")
 
 
-def session_facts(config: pytest.Config, run_id: str | None) -> SessionFacts:
+def coordinate(config: pytest.Config, role: Role) -> Coordination | None:
+    """Return what this process shares with the others; a worker's controller decides whether."""
+    if role.logs_reports:
+        made = Coordination.create(role.worker_id)
+        # When the last worker has ended, also where the session was refused before it began.
+        config.add_cleanup(made.remove)
+        return made
+    told = config.workerinput[INPUT]["coordination"]  # type: ignore[attr-defined]
+    return Coordination.join(told, role.worker_id) if told else None
+
+
+def session_facts(
+    config: pytest.Config, run_id: str | None, shared: Coordination | None = None
+) -> SessionFacts:
     """Return the facts of the session: a worker's come from its controller."""
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         return SessionFacts(**workerinput[INPUT])
     return SessionFacts(
-        session_id=run_id or str(uuid.uuid4()), started_unix_ns=time.time_ns(), local_urls={}
+        session_id=run_id or str(uuid.uuid4()),
+        started_unix_ns=time.time_ns(),
+        local_urls={},
+        coordination=str(shared.directory) if shared else None,
     )
 
 
@@ -80,6 +100,7 @@ def tell_worker(node: Any, facts: SessionFacts) -> None:
         "session_id": facts.session_id,
         "started_unix_ns": facts.started_unix_ns,
         "local_urls": dict(facts.local_urls),
+        "coordination": facts.coordination,
     }
 
 

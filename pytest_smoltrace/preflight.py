@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_smoltrace.config import PROVIDERS, ModelSpec, RunConfig
+from pytest_smoltrace.config import PROVIDERS, Limits, ModelSpec, RunConfig
 from pytest_smoltrace.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,23 @@ def check(config: RunConfig) -> None:
             _check_key(spec, config)
     for url in _addresses(config):
         check_address(url)
+
+
+def check_hosts(specs: Iterable[Any], limits: Limits) -> None:
+    """Check that a budget can be held by the workers that xdist is to start.
+
+    Raises:
+        ConfigError: A worker is to run where it sees nothing of what the others spend.
+    """
+    budgets = {"usd": limits.budget_usd, "tokens": limits.budget_tokens}
+    options = [f"--smoltrace-budget-{name}" for name, value in budgets.items() if value is not None]
+    remote = [spec for spec in specs if spec.via or not spec.popen]
+    if options and remote:
+        name = str(remote[0]).replace("execmodel=main_thread_only//", "")
+        raise ConfigError(
+            f"the session budget cannot be held across hosts: {name} is not a process of this "
+            f"host; use -n N, or leave out {' and '.join(options)}"
+        )
 
 
 def check_address(url: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import dist, selection
+from pytest_smoltrace import dist, preflight, selection
 from pytest_smoltrace.errors import ConfigError, SmoltraceError
 from pytest_smoltrace.fixtures import RUNNER
 from pytest_smoltrace.ledger import Ledger, encode_plan
@@ -14,6 +14,8 @@ from pytest_smoltrace.progress import Progress
 from pytest_smoltrace.services import Services
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_smoltrace.config import RunConfig
     from pytest_smoltrace.facts import Declared
     from pytest_smoltrace.pipeline import Outcome
@@ -25,14 +27,16 @@ class SmoltraceSession:
     def __init__(self, config: pytest.Config, run_config: RunConfig) -> None:
         self.config = run_config
         self.role = dist.role_of(config)
-        self.facts = dist.session_facts(config, run_config.run_id)
+        self.coordination = None if runs_nothing(config) else dist.coordinate(config, self.role)
+        self.facts = dist.session_facts(config, run_config.run_id, self.coordination)
         self.ledger = Ledger(run_config, self.facts) if self.role.logs_reports else None
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
         self.plan: str | None = None
         """Encoded plan of a worker, until it has ridden on a report."""
         self.services = Services(config, run_config, self.facts)
-        self._progress = Progress(config) if self.ledger is not None else None
+        waits = self.coordination.waits if self.coordination else None
+        self._progress = Progress(config, waits) if self.ledger is not None else None
         self._misuse: list[ConfigError] = []
         self._stopped: str | None = None
         self._refused: str | None = None
@@ -101,7 +105,7 @@ class SmoltraceSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
         """Open the run before the first worker starts."""
-        self._open(None, workers=len(specs))
+        self._open(None, specs=specs)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -127,7 +131,7 @@ class SmoltraceSession:
         plan, bundle = dist.detach(report, dist.PLAN), dist.detach(report, dist.BUNDLE)
         self._stopped = dist.detach(report, dist.STOP) or self._stopped
         self._untraced += filter(None, [dist.detach(report, dist.UNTRACED)])
-        if report.when == "teardown" and self._progress is not None:
+        if report.when in ("teardown", "???") and self._progress is not None:
             self._progress.finished(report.nodeid)
         if plan is not None:
             self._guard(self.ledger.plan_encoded, plan)
@@ -178,15 +182,16 @@ class SmoltraceSession:
         if self.ledger is not None:
             self._guard(self.ledger.append, bundle)
 
-    def _open(self, plan: tuple[Declared, ...] | None, *, workers: int = 1) -> None:
+    def _open(self, plan: tuple[Declared, ...] | None, *, specs: Sequence[Any] = ()) -> None:
         if self.ledger is None or self.ledger.opened:
             return
         try:
+            preflight.check_hosts(specs, self.config.limits)
             self.services.start()
             self.ledger.open(
                 self.services.environment(),
                 prices_version=self.services.prices.version,
-                workers=workers,
+                workers=len(specs) or 1,
             )
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from None
