@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_smoltrace import checks
 from pytest_smoltrace.errors import CheckFailed, ConfigError
 from pytest_smoltrace.judge import Evidence, LLMJudge, shown_tool_calls, verdict_of
@@ -169,6 +167,7 @@ class CaseView:
 
         Raises:
             CheckFailed: The score is below the threshold, or there is no answer.
+            ConfigError: The judge has no model, or it cannot be built.
             JudgeError: The judge gave no verdict.
         """
         __tracebackhide__ = True
@@ -176,7 +175,7 @@ class CaseView:
         try:
             ask = self._judge_model(judge.model)
         except ConfigError as error:
-            pytest.fail(f"LLMJudge {judge.name!r}: {error}", pytrace=False)
+            raise ConfigError(f"LLMJudge {judge.name!r}: {error}") from error.__cause__
         with self._case.role("judge"):
             verdict = verdict_of(judge, ask, evidence)
         name = name or judge.name

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pytest_smoltrace.config import ModelSpec, RunConfig
 
 NO_JUDGE = (
-    "no model is given; give it model='PROVIDER:MODEL-ID' or a smolagents model: the model under "
-    "test is no default, because models favour their own answers and each model of a matrix would "
-    "have a judge of its own"
+    "{} is no model; give it model='PROVIDER:MODEL-ID' or a smolagents model (the model under test "
+    "is no default: models favour their own answers, and each model of a matrix would have a judge "
+    "of its own)"
 )
 
 
@@ -64,9 +64,12 @@ class Models:
             named = self._hook.pytest_smoltrace_providers()
             known = (*PROVIDERS, *(name for names in named for name in names or ()))
             # What the run asks of its agents, a short answer or a high temperature, is not for it.
-            model = self.model(model_spec(model, None, known), Generation())
+            spec = model_spec(model, None, known)
+            if spec.provider == "local" and str(spec) not in self._local_urls:
+                raise ConfigError(f"{spec} runs only while --smoltrace-model={spec} evaluates it")
+            model = self.model(spec, Generation())
         if not hasattr(model, "generate"):
-            raise ConfigError(NO_JUDGE)
+            raise ConfigError(NO_JUDGE.format(repr(model)))
         return self._judges.of(model)
 
     def model_of(self, item: pytest.Item) -> Any:

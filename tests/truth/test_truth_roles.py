@@ -846,7 +846,7 @@ def test_a_judge_without_structured_output(judged: suite.Finished) -> None:
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("no-model", "LLMJudge 'judge': no model is given; give it model='PROVIDER:MODEL-ID'"),
+        ("no-model", "LLMJudge 'judge': None is no model; give it model='PROVIDER:MODEL-ID'"),
         ("bad-spec", "LLMJudge 'judge': 'opnai:gpt-x' names no known provider, did you mean"),
     ],
 )
