@@ -6,7 +6,10 @@ import argparse
 import datetime as dt
 import json
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,9 +18,12 @@ from pytest_smoltrace import __version__
 from pytest_smoltrace.errors import ConfigError, JournalError, SmoltraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 PROG = "pytest-smoltrace"
+_SHELL_SIGNAL = 128
+"""What a shell adds to the number of the signal that ended a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +44,20 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 is success, 1 a run that cannot be used, 2 a wrong request."""
+    """Run one command; 0 is success, 1 a run that cannot be used, 2 a wrong request.
+
+    Stopped by Ctrl-C it is 130, by SIGTERM 143, as the shell names them.
+    """
     args = _parser().parse_args(argv)
     try:
-        code: int = args.run(args)
-        sys.stdout.flush()
+        with _terminable():
+            code: int = args.run(args)
+            sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        signum = next(iter(stop.args), signal.SIGINT)
+        name = "Ctrl-C" if signum == signal.SIGINT else "SIGTERM"
+        print(f"{PROG}: stopped by {name}", file=sys.stderr)
+        return _SHELL_SIGNAL + int(signum)
     except BrokenPipeError:
         # The reader of a pipe left; a second flush at exit would complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,6 +66,26 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{PROG}: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     return code
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a command in order, unless somebody has a handler of their own."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signum)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace import __version__
-from pytest_smoltrace.codec import decode_plan, encode_case, encode_line
+from pytest_smoltrace.codec import decode_plan, encode_case, encode_line, load_line
 from pytest_smoltrace.errors import JournalError
 from pytest_smoltrace.facts import Declared, Footer, Header
 from pytest_smoltrace.journal import JOURNAL_NAME, JournalWriter, read_journal, run_directory
@@ -32,7 +32,10 @@ class Ledger:
         self._facts = facts
         self._planned = False
         self._started = False
+        self._closed = False
         self._has_cases = False
+        self._last: dict[str, int] = {}
+        """Worker -> hash of the bundle that it wrote last."""
         self._writer = JournalWriter(self.directory / JOURNAL_NAME)
 
     def open(
@@ -76,11 +79,23 @@ class Ledger:
             self._started = True
             self._writer.open_case(nodeid, worker, time.time_ns())
 
-    def append(self, bundle: str) -> None:
-        """Write a finished case."""
-        if self.opened:
+    def append(self, bundle: str, worker: str) -> None:
+        """Write a finished case, once: an interrupt may make somebody hand it in again."""
+        if self.opened and self._last.get(worker) != (key := hash(bundle)):
             self._has_cases = True
             self._writer.append(bundle)
+            self._last[worker] = key
+
+    def cut(self, bundle: str, worker: str, *, interrupted: bool) -> None:
+        """Write the case that a worker ran when it was interrupted; else it was terminated."""
+        spans, newline, case = bundle.rpartition("\n")
+        data = load_line(case.encode(), "case")
+        if data["outcome"] == "interrupted" and not interrupted:
+            message = f"worker {worker} was terminated in the case"
+            data["outcome"] = "crashed"
+            data["error"] |= {"type": "worker_crash", "message": message}
+            bundle = spans + newline + encode_line("case", data).decode()
+        self.append(bundle, worker)
 
     def lost(self, nodeid: str, worker: str, *, interrupted: bool) -> None:
         """Write that a worker ended while it ran a case; nothing when it ran no eval case."""
@@ -100,7 +115,7 @@ class Ledger:
                 worker=worker,
                 message=f"worker {worker} {'was stopped' if interrupted else 'died'} in the case",
             )
-            self.append(encode_case(record))
+            self.append(encode_case(record), worker)
 
     def finish(
         self, stop_reason: str, exit_status: int, not_applied: Mapping[str, Mapping[str, str]]
@@ -115,6 +130,7 @@ class Ledger:
             return None
         from pytest_smoltrace.pipeline import finish
 
+        self._closed = True
         self._writer.close(
             Footer(
                 ended_unix_ns=time.time_ns(),
@@ -125,8 +141,14 @@ class Ledger:
         )
         return finish(self.directory)
 
+    def discard(self) -> None:
+        """Remove the run directory of a session that was stopped before it began."""
+        if self.opened and not (self._closed or self._started or self._has_cases):
+            self._take_back()
+
     def _take_back(self) -> None:
         """Remove the run directory of a session that had no case."""
+        self._closed = True
         self._writer.close(None)
         try:
             (self.directory / JOURNAL_NAME).unlink()

@@ -31,6 +31,8 @@ class CaseRunner:
             hide_content=self._hide,
             worker_id=session.role.worker_id,
         )
+        self._unlogged = ""
+        """Bundle of a case that has ended, until its report has been logged."""
         self._recorder.capture.start()
         self._models = Models(
             session.config, config.hook, self._recorder.capture, session.facts.local_urls
@@ -76,19 +78,21 @@ class CaseRunner:
         """Fold the phase into the case; the teardown report carries the bundle."""
         report = yield
         self._recorder.report(item, call, report)
-        if self._session.plan is not None:
-            dist.attach(report, dist.PLAN, self._session.plan)
-            self._session.plan = None
         if report.when == "teardown":
-            self._finish(item, report)
+            with self._session.signals.deferred():
+                self._finish(item, report)
         return report
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self) -> None:
+        """Forget the bundle, which has been written or sent."""
+        self._unlogged = ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         """Record the case that the end of the session cut off, and give everything back."""
         record = self._recorder.abandon()
-        if record is not None:
-            self._session.record(encode_case(record))
+        self._session.record(encode_case(record) if record is not None else self._unlogged)
         self._recorder.capture.stop()
 
     def _ask_for_results(self, item: pytest.Item) -> None:
@@ -120,7 +124,8 @@ class CaseRunner:
         record = self._recorder.finish(item)
         if record is None:
             return
-        dist.attach(report, dist.BUNDLE, encode_case(record))
+        self._unlogged = encode_case(record)
+        dist.attach(report, dist.BUNDLE, self._unlogged)
         if is_untraced(record):
             dist.attach(report, dist.UNTRACED, item.nodeid)
         if self._recorder.auth_failed:

@@ -12,6 +12,7 @@ from pytest_smoltrace.fixtures import RUNNER
 from pytest_smoltrace.ledger import Ledger, encode_plan
 from pytest_smoltrace.progress import Progress
 from pytest_smoltrace.services import Services
+from pytest_smoltrace.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +33,15 @@ class SmoltraceSession:
         self.ledger = Ledger(run_config, self.facts) if self.role.logs_reports else None
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
-        self.plan: str | None = None
-        """Encoded plan of a worker, until it has ridden on a report."""
         self.services = Services(config, run_config, self.facts)
+        self.signals = Signals(self.role)
+        self._pytest = config
+        self._workers = dist.Workers()
         waits = self.coordination.waits if self.coordination else None
         self._progress = Progress(config, waits) if self.ledger is not None else None
         self._misuse: list[ConfigError] = []
         self._stopped: str | None = None
         self._refused: str | None = None
-        self._interrupted = False
         self._untraced: list[str] = []
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
@@ -59,6 +60,9 @@ class SmoltraceSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Begin to observe, before a test module builds anything."""
+        self.signals.install(session)
+        session.config.pluginmanager.register(self.signals, "smoltrace-signals")
+        dist.listen(session.config, self.signals.interrupt)
         if self.role.runs_tests and not runs_nothing(session.config):
             from pytest_smoltrace.runner import CaseRunner
 
@@ -98,7 +102,7 @@ class SmoltraceSession:
             return
         plan = selection.planned(session.items)
         if self.role.name == "worker":
-            self.plan = encode_plan(plan)
+            dist.send_plan(session.config, encode_plan(plan))
         elif plan:
             self._open(plan)
 
@@ -111,52 +115,68 @@ class SmoltraceSession:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell each worker what was decided for the session."""
         dist.tell_worker(node, self.facts)
+        self._workers.connect(node)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over why a worker refused to run its cases."""
         self._refused = dist.refused_by(node) or self._refused
+        self._workers.down(node)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Note that a case starts."""
+        if self.role.name == "worker":
+            dist.send_open(self._pytest, nodeid)
         if self.ledger is not None and self._progress is not None:
             self._progress.started(nodeid)
-            self._guard(self.ledger.case_open, nodeid, self.role.worker_id)
+            self._take_plan()
+            worker = self._workers.place(nodeid) or self.role.worker_id
+            self._write(self.ledger.case_open, nodeid, worker)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the bundle off the report and append it to the journal."""
         if self.ledger is None:
             return
-        plan, bundle = dist.detach(report, dist.PLAN), dist.detach(report, dist.BUNDLE)
+        bundle, worker = dist.detach(report, dist.BUNDLE), dist.worker_of(report)
         self._stopped = dist.detach(report, dist.STOP) or self._stopped
         self._untraced += filter(None, [dist.detach(report, dist.UNTRACED)])
         if report.when in ("teardown", "???") and self._progress is not None:
             self._progress.finished(report.nodeid)
-        if plan is not None:
-            self._guard(self.ledger.plan_encoded, plan)
         if bundle is not None:
             self._open(None)
-            self._guard(self.ledger.append, bundle)
+            self._write(self.ledger.append, bundle, worker)
         if str(report.when) == "???":  # xdist's report of a worker that died
-            stopped = dist.was_interrupted(report)
-            self._guard(
-                self.ledger.lost, report.nodeid, dist.worker_of(report), interrupted=stopped
-            )
-
-    def pytest_keyboard_interrupt(self) -> None:
-        """Note that the session was stopped, by pytest.exit too, whatever its exit code."""
-        self._interrupted = True
+            self._take_plan()
+            stopped, cut = dist.was_interrupted(report), self._workers.cut(worker)
+            if cut is None:
+                self._write(self.ledger.lost, report.nodeid, worker, interrupted=stopped)
+            elif cut:
+                self._write(self.ledger.cut, cut, worker, interrupted=stopped)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Build the datasets and give everything back."""
         if self._progress is not None:
             self._progress.stop()
+        directory = self.ledger.directory if self.ledger else None
+        with self.signals.closing(session, directory) as problems:
+            self._close(session, int(exitstatus))
+        self.problems += problems
+
+    def pytest_unconfigure(self) -> None:
+        """Give back what a session holds that was stopped before it began."""
+        self.services.stop()
+        if self.ledger is not None:
+            self._guard(self.ledger.discard)
+
+    def _close(self, session: pytest.Session, status: int) -> None:
+        if self.signals.cause is not None:
+            self._stop_workers(session.config)
         self.services.stop()
         if self.ledger is None:
             return
-        status = int(exitstatus)
         if self._untraced:
             first = f"{len(self._untraced)} case(s) ran an agent and left no span of it"
             why = "is OTEL_SDK_DISABLED set, or does your TracerProvider drop spans?"
@@ -178,9 +198,12 @@ class SmoltraceSession:
             write_summary(terminalreporter, self.outcome, self.problems)
 
     def record(self, bundle: str) -> None:
-        """Write a bundle that no report carries: the session ends in the middle of a case."""
-        if self.ledger is not None:
-            self._guard(self.ledger.append, bundle)
+        """Keep a bundle that no report carries: the session ended in the middle of a case."""
+        if self.ledger is None:
+            if bundle or self.signals.cause is not None:
+                dist.send_cut(self._pytest, bundle)
+        elif bundle:
+            self._write(self.ledger.append, bundle, self.role.worker_id)
 
     def _open(self, plan: tuple[Declared, ...] | None, *, specs: Sequence[Any] = ()) -> None:
         if self.ledger is None or self.ledger.opened:
@@ -201,14 +224,30 @@ class SmoltraceSession:
     def _build(self, session: pytest.Session, status: int) -> None:
         assert self.ledger is not None
         reason = self._stopped and f"error: {self._stopped}"
-        self.outcome = self.ledger.finish(
-            reason or stop_reason(session, status, interrupted=self._interrupted),
-            status,
-            self.services.not_applied,
-        )
+        reason = reason or self.signals.stop_reason(session, status)
+        self.outcome = self.ledger.finish(reason, status, self.services.not_applied)
         if self.outcome is not None:
             self.problems += self.services.refused_settings()
+            self.problems += self.signals.stopped_lines(reason, self.outcome.summary)
             session.config.hook.pytest_smoltrace_finished(outcome=self.outcome)
+
+    def _stop_workers(self, config: pytest.Config) -> None:
+        """Interrupt the workers, if any, and take over what they were running."""
+        self._workers.stop(config)
+        self._take_plan()
+        for worker, bundle in self._workers.all_cut():
+            if self.ledger is not None:
+                self._write(self.ledger.cut, bundle, worker, interrupted=True)
+
+    def _take_plan(self) -> None:
+        plan = self._workers.plan()
+        if plan is not None and self.ledger is not None:
+            self._write(self.ledger.plan_encoded, plan)
+
+    def _write(self, action: Any, *args: Any, **kwargs: Any) -> None:
+        """Write to the journal; a signal has to wait for it."""
+        with self.signals.deferred():
+            self._guard(action, *args, **kwargs)
 
     def _guard(self, action: Any, *args: Any, **kwargs: Any) -> bool:
         """Run what writes; a full disk is said once and does not end the session."""
@@ -226,14 +265,3 @@ def runs_nothing(config: pytest.Config) -> bool:
     return any(
         getattr(config.option, name, False) for name in ("collectonly", "setuponly", "setupplan")
     )
-
-
-def stop_reason(session: pytest.Session, status: int, *, interrupted: bool) -> str:
-    """Return why the session ended, as the contract names it."""
-    if session.shouldfail:
-        return "maxfail"
-    if interrupted or status == pytest.ExitCode.INTERRUPTED:
-        return "maxfail" if "stopping after" in str(session.shouldstop) else "interrupted"
-    if status == pytest.ExitCode.INTERNAL_ERROR:
-        return "error: internal error"
-    return "completed"
