@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BUNDLE = "_smoltrace_bundle"
 STOP = "_smoltrace_stop"
+"""Stop reason of the run and a line for the user, parted by a line end."""
+BUDGET = "budget"
 UNTRACED = "_smoltrace_untraced"
 INPUT = "smoltrace"
 CHANNEL = "smoltrace_channel"

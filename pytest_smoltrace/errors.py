@@ -22,6 +22,24 @@ class SchemaError(SmoltraceError):
 class CheckFailed(AssertionError):  # noqa: N818 - named as pytest names its outcomes
     """An expectation about the agent does not hold; `error_type` is its taxonomy value."""
 
-    def __init__(self, message: str, error_type: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        error_type: str,
+        *,
+        exception_type: str | None = None,
+        http_status: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.error_type = error_type
+        self.exception_type = exception_type
+        """Class of what the agent met and did not raise; None when it met nothing."""
+        self.http_status = http_status
+
+
+class RequestTimeout(SmoltraceError, TimeoutError):  # noqa: N818 - named as clients name theirs
+    """A request of a model took longer than `--smoltrace-request-timeout`."""
+
+
+class ToolTimeout(SmoltraceError, TimeoutError):  # noqa: N818 - named as clients name theirs
+    """A tool call took longer than `--smoltrace-tool-timeout`."""

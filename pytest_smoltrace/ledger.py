@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from pytest_smoltrace.config import RunConfig
     from pytest_smoltrace.dist import SessionFacts
     from pytest_smoltrace.pipeline import Outcome
+    from pytest_smoltrace.redaction import Redactor
 
 
 class Ledger:
     """Writes the journal of one session and builds its datasets at the end."""
 
-    def __init__(self, config: RunConfig, facts: SessionFacts) -> None:
+    def __init__(self, config: RunConfig, facts: SessionFacts, redactor: Redactor) -> None:
         self.directory: Path = run_directory(config.directory, facts.session_id)
         self.opened = False
         self._config = config
@@ -34,9 +35,11 @@ class Ledger:
         self._started = False
         self._closed = False
         self._has_cases = False
+        self._left: set[str] = set()
         self._last: dict[str, int] = {}
         """Worker -> hash of the bundle that it wrote last."""
-        self._writer = JournalWriter(self.directory / JOURNAL_NAME)
+        self._redactor = redactor
+        self._writer = JournalWriter(self.directory / JOURNAL_NAME, redactor)
 
     def open(
         self, environment: Mapping[str, Any], *, prices_version: str | None, workers: int
@@ -61,11 +64,17 @@ class Ledger:
         )
         self.opened = True
 
+    @property
+    def left_out(self) -> int:
+        """Planned cases that no worker has started."""
+        return len(self._left)
+
     def plan(self, cases: Sequence[Declared]) -> None:
         """Write the selected cases, once."""
         if not self._planned:
             self._planned = True
             self._has_cases |= bool(cases)
+            self._left = {case.nodeid for case in cases}
             self._writer.plan(cases)
 
     def plan_encoded(self, line: str) -> None:
@@ -77,6 +86,7 @@ class Ledger:
         """Write that a case starts."""
         if self.opened:
             self._started = True
+            self._left.discard(nodeid)
             self._writer.open_case(nodeid, worker, time.time_ns())
 
     def append(self, bundle: str, worker: str) -> None:
@@ -103,6 +113,7 @@ class Ledger:
             return
         planned = [line for line in read_journal(self._writer.path) if line.kind == "plan"]
         cases = {case.nodeid: case for line in planned for case in decode_plan(line.data)}
+        nodeid = self._redactor.text(nodeid)  # as the plan has it
         if nodeid in cases or not planned:
             declared = cases.get(nodeid) or Declared(case_id=nodeid, nodeid=nodeid)
             trace = uuid.uuid4().hex
@@ -115,7 +126,7 @@ class Ledger:
                 worker=worker,
                 message=f"worker {worker} {'was stopped' if interrupted else 'died'} in the case",
             )
-            self.append(encode_case(record), worker)
+            self.append(self._redactor.json(encode_case(record)), worker)
 
     def finish(
         self, stop_reason: str, exit_status: int, not_applied: Mapping[str, Mapping[str, str]]

@@ -11,16 +11,19 @@ import pytest
 from _pytest.outcomes import Failed  # pytest.fail.Exception, which type checkers do not know
 
 from pytest_smoltrace import taxonomy, verdict
-from pytest_smoltrace.capture import Capture, Case
-from pytest_smoltrace.counting import KIND
+from pytest_smoltrace.capture import Capture, Case, CaseStopped
+from pytest_smoltrace.causes import is_caused_by
+from pytest_smoltrace.counting import KIND, Count
 from pytest_smoltrace.errors import CheckFailed
 from pytest_smoltrace.facts import CaseRecord, Declared, ErrorFact
 from pytest_smoltrace.redaction import HIDDEN_CONTENT
 from pytest_smoltrace.selection import DECLARED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from pytest_smoltrace.config import RunConfig
+    from pytest_smoltrace.coordination import Coordination
     from pytest_smoltrace.counting import Pricer
 
 CASE = pytest.StashKey[Case]()
@@ -33,6 +36,7 @@ class ExpectationFailed(CheckFailed, Failed):
 
     def __init__(self, failed: CheckFailed) -> None:
         CheckFailed.__init__(self, str(failed), failed.error_type)
+        self.exception_type, self.http_status = failed.exception_type, failed.http_status
         self.msg = str(failed)
         self.pytrace = False
 
@@ -40,9 +44,22 @@ class ExpectationFailed(CheckFailed, Failed):
 class Recorder:
     """Records the attempts of one process."""
 
-    def __init__(self, price: Pricer, *, hide_content: bool, worker_id: str) -> None:
-        self._hide = hide_content
-        self.capture = Capture(price, hide_content=hide_content, worker_id=worker_id)
+    def __init__(
+        self,
+        price: Pricer,
+        config: RunConfig,
+        coordination: Coordination | None,
+        *,
+        worker_id: str,
+    ) -> None:
+        self._hide = config.hide_content
+        self.capture = Capture(
+            price,
+            bounds=config.limits,
+            coordination=coordination,
+            hide_content=config.hide_content,
+            worker_id=worker_id,
+        )
         self.auth_failed = False
         self._attempts: Counter[str] = Counter()
         self._item: pytest.Item | None = None
@@ -82,9 +99,29 @@ class Recorder:
             keywords = verdict.keyword_verdict(case.declared, answer)
             if keywords is not None:
                 case.notes.answer_checks.append(keywords)
-        tools = case.count_so_far().tool_calls if case.declared.expected_tool else ()
-        for failed in verdict.problems(case.declared, runs, tools, hide_content=self._hide):
+        over = self.capture.budgets.overspent(case)
+        if over is not None:
+            raise ExpectationFailed(CheckFailed(*over))
+        declared = case.declared
+        wanted = declared.expected_tool or any(verdict.is_unanswered(r, declared) for r in runs)
+        seen = case.count_so_far() if wanted else Count(calls=(), tool_calls=(), roles={})
+        found = verdict.problems(
+            declared, runs, seen.tool_calls, seen.calls, hide_content=self._hide
+        )
+        for failed in found:
             raise ExpectationFailed(failed)
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Show a case that a limit or a budget stopped as one clear line.
+
+        Raises:
+            ExpectationFailed: What stopped it.
+        """
+        try:
+            yield
+        except CaseStopped as stop:
+            raise ExpectationFailed(CheckFailed(stop.message, stop.error_type)) from None
 
     def report(
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
@@ -95,13 +132,7 @@ class Recorder:
             return
         error = None
         if call.excinfo is not None and not _is_skip(call.excinfo.value):
-            raised = call.excinfo.value
-            error = taxonomy.classify(
-                raised,
-                call.when,
-                from_model=_among(case.notes.model_errors, raised),
-                from_judge=_among(case.notes.judge_errors, raised),
-            )
+            error = _fact(case, call.excinfo.value, call.when)
             if self._hide:
                 # It may repeat the prompt or the answer; type and status say what happened.
                 error = replace(error, message=HIDDEN_CONTENT)
@@ -145,7 +176,7 @@ def decide(case: Case, report: pytest.TestReport, error: ErrorFact | None) -> No
     """Fold the outcome of a phase into the outcome of the attempt."""
     before = case.notes.outcome
     outcome = phase_outcome(report)
-    if outcome is not None and (before is None or (before == "passed" and outcome != "passed")):
+    if outcome is not None and before in (None, "passed", "xpassed", "skipped"):
         case.notes.outcome = outcome
         case.notes.error = None if outcome in ("passed", "xpassed", "skipped") else error
 
@@ -172,8 +203,20 @@ def _is_skip(error: BaseException) -> bool:
     return isinstance(error, pytest.skip.Exception)
 
 
-def _among(known: Sequence[BaseException], raised: BaseException) -> bool:
-    return any(cause is one for cause in taxonomy.causes(raised) for one in known)
+def _fact(case: Case, raised: BaseException, when: str) -> ErrorFact:
+    """Return why a phase of the case failed."""
+    from_model = is_caused_by(raised, case.notes.model_errors)
+    judged = from_model and case.declared.role == "judge"
+    fact = taxonomy.classify(
+        raised,
+        when,
+        from_model=from_model,
+        from_judge=judged or is_caused_by(raised, case.notes.judge_errors),
+    )
+    if not isinstance(raised, ExpectationFailed):
+        return fact
+    # It stands for what the agent met; its own class says nothing.
+    return replace(fact, exception_type=raised.exception_type, http_status=raised.http_status)
 
 
 def is_untraced(record: CaseRecord) -> bool:

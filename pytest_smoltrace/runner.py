@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,13 @@ from pytest_smoltrace.codec import encode_case
 from pytest_smoltrace.fixtures import SessionView
 from pytest_smoltrace.models import Models
 from pytest_smoltrace.recorder import CASE, Recorder, is_untraced
+from pytest_smoltrace.scrub import failure_line, without_texts
 from pytest_smoltrace.spending import pricer
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pytest_smoltrace.facts import CaseRecord
     from pytest_smoltrace.session import SmoltraceSession
 
 
@@ -28,11 +31,15 @@ class CaseRunner:
         self._hide = session.config.hide_content
         self._recorder = Recorder(
             pricer(session.config, session.services.prices, config.hook),
-            hide_content=self._hide,
+            session.config,
+            session.coordination,
             worker_id=session.role.worker_id,
         )
         self._unlogged = ""
         """Bundle of a case that has ended, until its report has been logged."""
+        self._recorder.capture.clean = session.redactor.text
+        session.scrubber.in_case = lambda: self._recorder.capture.current is not None
+        self._is_last = False
         self._recorder.capture.start()
         self._models = Models(
             session.config, config.hook, self._recorder.capture, session.facts.local_urls
@@ -42,7 +49,7 @@ class CaseRunner:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Open the case; its trace covers the fixtures."""
         case = self._recorder.open(item)
-        with case.phase("setup"):
+        with self._recorder.stoppable(), case.phase("setup"):
             return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -51,7 +58,8 @@ class CaseRunner:
         case = item.stash[CASE]
         with case.phase("call"), self._recorder.enforced(case):
             try:
-                result = yield
+                with self._recorder.stoppable(), self._recorder.capture.limited(case):
+                    result = yield
             except (Exception, pytest.fail.Exception):
                 self._ask_for_results(item)
                 raise
@@ -59,9 +67,12 @@ class CaseRunner:
             return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, Any, Any]:
         """Close the trace before the teardown report is made."""
         case = item.stash[CASE]
+        self._is_last = nextitem is None
         try:
             with case.phase("teardown"):
                 try:
@@ -78,6 +89,11 @@ class CaseRunner:
         """Fold the phase into the case; the teardown report carries the bundle."""
         report = yield
         self._recorder.report(item, call, report)
+        if self._hide and CASE in item.stash and self._recorder.is_case(item):
+            error = item.stash[CASE].notes.error
+            line = failure_line(item, call, error.type if error else None)
+            self._session.scrubber.hide(report, line)
+        self._session.scrubber.report(report)
         if report.when == "teardown":
             with self._session.signals.deferred():
                 self._finish(item, report)
@@ -92,7 +108,7 @@ class CaseRunner:
     def pytest_sessionfinish(self) -> None:
         """Record the case that the end of the session cut off, and give everything back."""
         record = self._recorder.abandon()
-        self._session.record(encode_case(record) if record is not None else self._unlogged)
+        self._session.record(self._encoded(record) if record is not None else self._unlogged)
         self._recorder.capture.stop()
 
     def _ask_for_results(self, item: pytest.Item) -> None:
@@ -124,11 +140,28 @@ class CaseRunner:
         record = self._recorder.finish(item)
         if record is None:
             return
-        self._unlogged = encode_case(record)
+        self._unlogged = self._encoded(record)
         dist.attach(report, dist.BUNDLE, self._unlogged)
         if is_untraced(record):
             dist.attach(report, dist.UNTRACED, item.nodeid)
         if self._recorder.auth_failed:
             message = f"stopped: the model refused the first call ({record.error.message})"  # type: ignore[union-attr]
-            dist.attach(report, dist.STOP, message)
+            message = self._session.redactor.text(message)
+            self._stop(item, report, f"error: {message}", message)
+        spent = self._recorder.capture.budgets.session_message()
+        if spent is not None:
+            self._stop(item, report, dist.BUDGET, f"stopped: {spent}")
+
+    def _stop(
+        self, item: pytest.Item, report: pytest.TestReport, reason: str, message: str
+    ) -> None:
+        """Let no further case run, in any worker."""
+        dist.attach(report, dist.STOP, f"{reason}\n{message}")
+        if not self._is_last:
             item.session.shouldfail = message
+
+    def _encoded(self, record: CaseRecord) -> str:
+        """Return the bundle of an attempt as it may be stored."""
+        if self._hide:
+            record = replace(record, extra=without_texts(record.extra))
+        return self._session.redactor.json(encode_case(record))

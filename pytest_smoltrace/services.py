@@ -6,8 +6,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace import preflight
+from pytest_smoltrace.config import PROVIDERS
+from pytest_smoltrace.counting import Usage
+from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.pricing import PriceBook
 from pytest_smoltrace.selection import model_name
+from pytest_smoltrace.spending import pricer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,9 +56,30 @@ class Services:
             ConfigError: A case could not run; says why.
         """
         preflight.check(self._config)
+        self._check_prices()
         for spec in self._config.models:
             if spec.provider == "local":
                 self._facts.local_urls[str(spec)] = self._serve(spec.model_id)  # type: ignore[index]
+
+    def _check_prices(self) -> None:
+        """Refuse a budget in USD that nobody can keep.
+
+        Raises:
+            ConfigError: A model has no price.
+        """
+        if self._config.limits.budget_usd is None:
+            return
+        from pytest_smoltrace.capture.model_identity import system_name
+
+        price = pricer(self._config, self.prices, self._pytest.hook)
+        for spec in self._config.models:
+            name, one = model_name(spec), Usage(prompt=1, completion=1)
+            # What a user's own provider calls its models is known when it is called.
+            if spec.provider in PROVIDERS and price(name, system_name(spec.provider), one)[0] is None:
+                raise ConfigError(
+                    f"--smoltrace-budget-usd needs prices, and {spec} has none: "
+                    "give them with --smoltrace-prices, or set --smoltrace-budget-tokens"
+                )
 
     def stop(self) -> None:
         """Stop the local model servers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from pytest_smoltrace.errors import ConfigError, SmoltraceError
 from pytest_smoltrace.fixtures import RUNNER
 from pytest_smoltrace.ledger import Ledger, encode_plan
 from pytest_smoltrace.progress import Progress
+from pytest_smoltrace.redaction import Redactor
+from pytest_smoltrace.scrub import Scrubber
 from pytest_smoltrace.services import Services
 from pytest_smoltrace.signals import Signals
 
@@ -30,7 +33,11 @@ class SmoltraceSession:
         self.role = dist.role_of(config)
         self.coordination = None if runs_nothing(config) else dist.coordinate(config, self.role)
         self.facts = dist.session_facts(config, run_config.run_id, self.coordination)
-        self.ledger = Ledger(run_config, self.facts) if self.role.logs_reports else None
+        given = {**run_config.model_args, "base_url": run_config.base_url}
+        self.redactor = Redactor.from_environment(os.environ, given)
+        self.scrubber = Scrubber(self.redactor, hide_content=run_config.hide_content)
+        ledger = Ledger(run_config, self.facts, self.redactor)
+        self.ledger = ledger if self.role.logs_reports else None
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
         self.services = Services(config, run_config, self.facts)
@@ -48,20 +55,21 @@ class SmoltraceSession:
         """Say what is evaluated and where it is recorded."""
         from pytest_smoltrace.terminal import header_lines
 
-        return list(
-            header_lines(
-                self.config,
-                session_id=self.facts.session_id,
-                directory=self.ledger.directory if self.ledger else None,
-                verbose=config.get_verbosity(),
-            )
+        lines = header_lines(
+            self.config,
+            session_id=self.facts.session_id,
+            directory=self.ledger.directory if self.ledger else None,
+            verbose=config.get_verbosity(),
         )
+        return [self.redactor.text(line) for line in lines]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Begin to observe, before a test module builds anything."""
         self.signals.install(session)
         session.config.pluginmanager.register(self.signals, "smoltrace-signals")
+        session.config.pluginmanager.register(self.scrubber, "smoltrace-scrubber")
+        self.scrubber.protect_logs(session.config)
         dist.listen(session.config, self.signals.interrupt)
         if self.role.runs_tests and not runs_nothing(session.config):
             from pytest_smoltrace.runner import CaseRunner
@@ -88,8 +96,9 @@ class SmoltraceSession:
                 raise error
             selection.declare(items, self.config)
         except ConfigError as error:
-            if not dist.refuse(config, str(error)):
-                raise pytest.UsageError(str(error)) from None
+            message = self.redactor.text(str(error))
+            if not dist.refuse(config, message):
+                raise pytest.UsageError(message) from None
             items.clear()
 
     @pytest.hookimpl(tryfirst=True)
@@ -101,8 +110,9 @@ class SmoltraceSession:
         if runs_nothing(session.config) or broken or not self.role.runs_tests:
             return
         plan = selection.planned(session.items)
+        self.redactor.learn(os.environ)  # test modules may have set variables
         if self.role.name == "worker":
-            dist.send_plan(session.config, encode_plan(plan))
+            dist.send_plan(session.config, self.redactor.json(encode_plan(plan)))
         elif plan:
             self._open(plan)
 
@@ -184,8 +194,8 @@ class SmoltraceSession:
         if self._refused:
             self.problems.append(self._refused)
             status = session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if self._stopped:
-            self.problems.append(self._stopped)
+        if self._stopped and self._is_cut_short():
+            self.problems.append(self._stopped.partition("\n")[2])
             status = session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if not self._guard(self._build, session, status) and status == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -195,7 +205,8 @@ class SmoltraceSession:
         from pytest_smoltrace.terminal import write_summary
 
         if self.outcome is not None or self.problems:
-            write_summary(terminalreporter, self.outcome, self.problems)
+            problems = [self.redactor.text(problem) for problem in self.problems]
+            write_summary(terminalreporter, self.outcome, problems)
 
     def record(self, bundle: str) -> None:
         """Keep a bundle that no report carries: the session ended in the middle of a case."""
@@ -217,14 +228,14 @@ class SmoltraceSession:
                 workers=len(specs) or 1,
             )
         except ConfigError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(self.redactor.text(str(error))) from None
         if plan is not None:
             self.ledger.plan(plan)
 
     def _build(self, session: pytest.Session, status: int) -> None:
         assert self.ledger is not None
-        reason = self._stopped and f"error: {self._stopped}"
-        reason = reason or self.signals.stop_reason(session, status)
+        stopped = self._stopped if self._is_cut_short() else None
+        reason = (stopped or "").partition("\n")[0] or self.signals.stop_reason(session, status)
         self.outcome = self.ledger.finish(reason, status, self.services.not_applied)
         if self.outcome is not None:
             self.problems += self.services.refused_settings()
@@ -238,6 +249,11 @@ class SmoltraceSession:
         for worker, bundle in self._workers.all_cut():
             if self.ledger is not None:
                 self._write(self.ledger.cut, bundle, worker, interrupted=True)
+
+    def _is_cut_short(self) -> bool:
+        """Return whether what stopped the session left cases out: a budget may just suffice."""
+        reason = (self._stopped or "").partition("\n")[0]
+        return reason != dist.BUDGET or (self.ledger is not None and self.ledger.left_out > 0)
 
     def _take_plan(self) -> None:
         plan = self._workers.plan()

@@ -16,12 +16,18 @@ from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from pytest_smoltrace import taxonomy
+from pytest_smoltrace.capture.limits import CaseStopped
 from pytest_smoltrace.capture.model_identity import Families, display_id
+from pytest_smoltrace.capture.watchdog import LimitReached
+from pytest_smoltrace.causes import is_caused_by
 from pytest_smoltrace.counting import ROLE
-from pytest_smoltrace.facts import AgentRun, RawSpan
+from pytest_smoltrace.facts import AgentRun, ErrorFact, RawSpan
 
 Note = Callable[[AgentRun], None]
 ToolSpans = Callable[[], Sequence[RawSpan]]
+ModelErrors = Callable[[], Sequence[BaseException]]
+_INTERRUPTED = "Agent interrupted."
+"""What smolagents says of a run that `agent.interrupt()` ended."""
 _NOT_TOOLS = ("final_answer", "python_interpreter")
 
 
@@ -39,12 +45,16 @@ class _Start:
 class AgentWatch:
     """Wraps `MultiStepAgent.run` for one session."""
 
-    def __init__(self, families: Families, note: Note, tool_spans: ToolSpans) -> None:
+    def __init__(
+        self, families: Families, note: Note, tool_spans: ToolSpans, model_errors: ModelErrors
+    ) -> None:
         self._families = families
         self._note = note
         self._tool_spans = tool_spans
+        self._model_errors = model_errors
         self._depth: ContextVar[int] = ContextVar("agent_depth", default=0)
         self._original: Any = None
+        self._running: list[tuple[Any, _Start]] = []
         self._streams: WeakSet[Generator[Any]] = WeakSet()
 
     def install(self) -> None:
@@ -85,6 +95,15 @@ class AgentWatch:
         self._finish(agent, start, result, None)
         return result
 
+    def forget(self) -> None:
+        """Forget the runs of an earlier case that never came to their end."""
+        self._running.clear()
+
+    def steps(self) -> int | None:
+        """Return the steps of the runs that are under way; None when no agent runs."""
+        running = list(self._running)
+        return sum(len(_steps_of(agent, start)) for agent, start in running) if running else None
+
     def end_streams(self) -> None:
         """End the runs that the test began to stream and left where they are."""
         # Their spans would end, and their contexts come back, in the middle of a later case.
@@ -118,21 +137,24 @@ class AgentWatch:
 
     def _begin(self, agent: Any, args: Any, kwargs: Any) -> _Start:
         kept = _argument(args, kwargs, 2, "reset") is False
-        return _Start(
+        start = _Start(
             managed=self._depth.get() > 0,
             prompt=_text(_argument(args, kwargs, 0, "task")),
             steps=len(agent.memory.steps) if kept else 0,
             tokens=_tokens(agent) if kept else (0, 0),
             context=otel_context.get_current(),
         )
+        self._running.append((agent, start))
+        return start
 
     def _finish(self, agent: Any, start: _Start, result: Any, error: BaseException | None) -> None:
+        self._running = [run for run in self._running if run[1] is not start]
         if otel_context.get_value(ROLE, start.context) is not None:
             return  # a judge's or a simulator's run is not one of the agent that is tested
-        steps = [s for s in agent.memory.steps[start.steps :] if type(s).__name__ == "ActionStep"]
+        steps = _steps_of(agent, start)
         done = [s for s in steps if not _is_max_steps(s)]
         tokens = _tokens(agent)
-        last = done[-1].error if done else None
+        last = self._last_error(done, error)
         self._note(
             AgentRun(
                 agent_type=agent_type(agent),
@@ -146,12 +168,24 @@ class AgentWatch:
                 steps=len(done),
                 step_errors=sum(1 for s in done if s.error is not None),
                 rejected_tool_calls=self._rejected(agent, done),
-                last_error_type=taxonomy.step_error_type(last) if last is not None else None,
-                last_error=taxonomy.one_line(last) if last is not None else None,
+                last_error_type=last.type if last else None,
+                last_error=last.message if last else None,
+                last_exception_type=last.exception_type if last else None,
+                last_http_status=last.http_status if last else None,
                 input_tokens=tokens[0] - start.tokens[0],
                 output_tokens=tokens[1] - start.tokens[1],
             )
         )
+
+    def _last_error(self, done: Sequence[Any], error: BaseException | None) -> ErrorFact | None:
+        """Return what ended the run, else the error of its last step; None without either."""
+        known = self._model_errors()
+        if isinstance(error, Exception):
+            return taxonomy.classify(error, "call", from_model=is_caused_by(error, known))
+        last = done[-1].error if done else None
+        if last is None:
+            return None
+        return taxonomy.step_error(last, from_model=is_caused_by(last, known))
 
     def _rejected(self, agent: Any, steps: Sequence[Any]) -> int:
         if agent_type(agent) != "tool":
@@ -192,11 +226,21 @@ def _end_leaked_span(agent: Any, start: _Start, error: BaseException) -> None:
     otel_context.attach(start.context)
 
 
+def _steps_of(agent: Any, start: _Start) -> list[Any]:
+    """Return the action steps that a run has made so far."""
+    steps = agent.memory.steps[start.steps :]
+    return [step for step in steps if type(step).__name__ == "ActionStep"]
+
+
 def _stop_reason(error: BaseException | None, *, capped: bool) -> str:
+    if isinstance(error, LimitReached):
+        return "timeout"
+    if isinstance(error, CaseStopped):
+        return "timeout" if error.error_type == "timeout" else "budget"
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         return "run_stopped"
     if error is not None:
-        return "run_stopped" if "interrupted" in str(error).lower() else "error"
+        return "run_stopped" if str(error) == _INTERRUPTED else "error"
     return "max_steps" if capped else "final_answer"
 
 

@@ -26,7 +26,7 @@ from pytest_smoltrace.facts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -148,6 +148,16 @@ class Case:
             finally:
                 otel_context.detach(token)
 
+    def active_role(self) -> str:
+        """Return the role of an LLM call that begins here."""
+        role = otel_context.get_value(ROLE) or self.declared.role
+        return str(role) if role else "agent"
+
+    @property
+    def in_call(self) -> bool:
+        """Whether the test function runs."""
+        return bool(self._phases) and self._phases[-1].when == "call"
+
     def tool_spans(self) -> list[RawSpan]:
         """Return the TOOL spans that have finished so far."""
         spans = self._finished(self._store.peek(self.trace_id))
@@ -164,11 +174,13 @@ class Case:
         """Return the runs of top-level agents, in the order in which they ended."""
         return [run for run in self.notes.runs if not run.managed]
 
-    def finish(self) -> CaseRecord:
+    def finish(self, clean: Callable[[str], str] = str) -> CaseRecord:
         """Return everything known about the attempt and forget its spans."""
         spans = self._collect()
         counted = count(spans, self._price)
-        table, truncated = span_table(spans, counted.roles, self._messages, hide_content=self._hide)
+        table, truncated = span_table(
+            spans, counted.roles, self._messages, hide_content=self._hide, clean=clean
+        )
         notes = self.notes
         return CaseRecord(
             declared=self.declared,

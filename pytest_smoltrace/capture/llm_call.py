@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import Span, StatusCode
 
 from pytest_smoltrace import taxonomy
+from pytest_smoltrace.capture.limits import CaseStopped
 from pytest_smoltrace.capture.payloads import (
     HIDDEN,
     converse_usage,
@@ -22,20 +23,49 @@ from pytest_smoltrace.capture.payloads import (
     tool_definitions,
     usage_of,
 )
-from pytest_smoltrace.counting import STREAM_SECONDS, Usage
+from pytest_smoltrace.capture.traffic import Traffic
+from pytest_smoltrace.capture.watchdog import LimitReached
+from pytest_smoltrace.counting import HTTP_REQUESTS, KIND, STREAM_SECONDS, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from pytest_smoltrace.capture.limits import Scope
+
+_TOKENS = {
+    "gen_ai.usage.input_tokens": "prompt",
+    "gen_ai.usage.output_tokens": "completion",
+    "gen_ai.usage.cache_read.input_tokens": "cache_read",
+    "gen_ai.usage.cache_write.input_tokens": "cache_write",
+    "gen_ai.usage.reasoning.output_tokens": "reasoning",
+}
+# A limit that fires between the agent's question and the client's request leaves no call behind.
+_UNSENT = {KIND: "CHAIN", "gen_ai.operation.name": "unsent"}
 _REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
 class LLMCallInProgress:
     """What is known about a call so far."""
 
-    def __init__(self, span: Span, *, model: Any, hide_content: bool) -> None:
+    def __init__(
+        self,
+        span: Span,
+        *,
+        model: Any,
+        hide_content: bool,
+        bill: Callable[[Usage | None], None] | None = None,
+    ) -> None:
         self.span = span
         self.model = model
+        self.nested = False
+        """True for a call that another model makes while it answers."""
+        self.over_http = False
+        """True when every request of the client passes the transport's hooks."""
+        self.scope: Scope | None = None
+        """What the call is a part of; None outside every test function."""
+        self._cut_off = False
+        self._open = [True]
+        self._bill = bill
         self.on_wire = False
         """True while a wire hook is already watching this call."""
         self._hide = hide_content
@@ -44,12 +74,49 @@ class LLMCallInProgress:
         self._last_ns: int | None = None
         self._sent: Mapping[str, Any] = {}
         self._wire_seen = False
-        # litellm writes the requested model on every chunk and keeps the served one apart.
-        self._served_model: str | None = None
         self._usages: list[Usage] = []
         self._text: list[str] = []
         self._tool_calls: dict[int, dict[str, Any]] = {}
         self._attributes: dict[str, Any] = {}
+        self.traffic = Traffic()
+
+    def usage(self) -> Usage | None:
+        """Return what the call has used so far; None when nothing is known."""
+        read, written = self._tokens_of("prompt"), self._tokens_of("completion")
+        if read is None and written is None:
+            return None
+        return Usage(
+            prompt=read,
+            completion=written,
+            cache_read=self._tokens_of("cache_read"),
+            cache_write=self._tokens_of("cache_write"),
+            reasoning=self._tokens_of("reasoning"),
+        )
+
+    def http_request(self, url: str) -> None:
+        """Note that an HTTP request leaves now."""
+        self.traffic.request(url)
+        self.request_starts()
+
+    def note_retry(self, status: int | None, *, asked_s: float | None, wait_s: float) -> None:
+        """Note that the call waits before it is sent again."""
+        values = {
+            "http.response.status_code": status,
+            "smoltrace.retry_after": asked_s,
+            "smoltrace.wait": wait_s,
+        }
+        self.span.add_event("retry", {k: v for k, v in values.items() if v is not None})
+        self._usages.clear()
+
+    def note_wait(self, seconds: float) -> None:
+        """Note that the call waited for a free slot of its endpoint."""
+        self.span.add_event("slot", {"smoltrace.wait": seconds})
+        self.request_starts()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call has come to its end."""
+        return not self._open
 
     def sending(self, settings: Mapping[str, Any], *, wire: bool) -> None:
         """Note the keyword arguments of the request."""
@@ -60,7 +127,9 @@ class LLMCallInProgress:
 
     def request_starts(self) -> None:
         """Note that the request leaves now; the last one counts when a client retries."""
-        self._started_ns = time.perf_counter_ns()
+        # What litellm asks Ollama after an answer, about its model, is another request.
+        if self._first_ns is None:
+            self._started_ns = time.perf_counter_ns()
 
     def received(self, response: Any) -> None:
         """Note a whole (not streamed) response of a client library."""
@@ -129,12 +198,17 @@ class LLMCallInProgress:
 
     def fail(self, error: BaseException) -> None:
         """Note the exception that ended the call."""
-        self._attributes["error.type"] = taxonomy.error_type(error, from_model=True)
+        self._cut_off = not isinstance(error, Exception)
+        self._attributes["error.type"] = _error_type(error)
         self.span.record_exception(error)
         self.span.set_status(StatusCode.ERROR, taxonomy.one_line(error))
 
     def end(self) -> None:
-        """Write everything onto the span and end it."""
+        """Write everything onto the span and end it, once."""
+        try:
+            self._open.pop()  # atomic: a limit may end the call of another thread
+        except IndexError:
+            return
         attributes = {
             **settings_of(self._sent),
             **self._attributes,
@@ -146,16 +220,17 @@ class LLMCallInProgress:
         tools = tool_definitions(self._sent)
         if tools:
             attributes["llm.tools"] = dumps(tools)
+        if self._cut_off and self.over_http and self.traffic.requests is None:
+            attributes |= _UNSENT
         self.span.set_attributes(attributes)
         self.span.end()
+        if self._bill is not None and not self.nested:
+            self._bill(self.usage())
 
     def _note_head(self, response: Any) -> None:
-        served = field(field(response, "_hidden_params"), "provider_response_model")
-        self._served_model = served or self._served_model
-        model = self._served_model or field(response, "model")
         for value, key in (
             (field(response, "id"), "gen_ai.response.id"),
-            (model, "gen_ai.response.model"),
+            (field(response, "model"), "gen_ai.response.model"),
         ):
             if isinstance(value, str) and value:
                 self._attributes[key] = value
@@ -194,17 +269,12 @@ class LLMCallInProgress:
         return dumps(message)
 
     def _tokens(self) -> dict[str, Any]:
-        return {
-            key: value
-            for key, value in {
-                "gen_ai.usage.input_tokens": _sum(u.prompt for u in self._usages),
-                "gen_ai.usage.output_tokens": _sum(u.completion for u in self._usages),
-                "gen_ai.usage.cache_read.input_tokens": _sum(u.cache_read for u in self._usages),
-                "gen_ai.usage.cache_write.input_tokens": _sum(u.cache_write for u in self._usages),
-                "gen_ai.usage.reasoning.output_tokens": _sum(u.reasoning for u in self._usages),
-            }.items()
-            if value is not None
-        }
+        figures = {key: self._tokens_of(name) for key, name in _TOKENS.items()}
+        figures[HTTP_REQUESTS] = self.traffic.requests
+        return {key: value for key, value in figures.items() if value is not None}
+
+    def _tokens_of(self, name: str) -> int | None:
+        return _sum(getattr(usage, name) for usage in self._usages)
 
     def _times(self) -> dict[str, Any]:
         if self._first_ns is None or self._last_ns is None:
@@ -213,6 +283,15 @@ class LLMCallInProgress:
             "gen_ai.server.ttft": (self._first_ns - self._started_ns) / 1e9,
             STREAM_SECONDS: (self._last_ns - self._first_ns) / 1e9,
         }
+
+
+def _error_type(error: BaseException) -> str:
+    """Return the taxonomy value of what ended a call."""
+    if isinstance(error, LimitReached):
+        return "timeout"
+    if isinstance(error, CaseStopped):
+        return error.error_type
+    return taxonomy.error_type(error, from_model=True)
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -54,6 +54,20 @@ class Families:
         return next((_FAMILIES[name] for name in names if name in _FAMILIES), "custom")
 
 
+def endpoint_of(model: Any) -> str:
+    """Return what stands for the server that a model calls: its address, else its class."""
+    arguments = getattr(model, "client_kwargs", None)
+    given = arguments if isinstance(arguments, dict) else {}
+    client = getattr(model, "client", None)
+    addresses = (
+        given.get("base_url"),
+        given.get("azure_endpoint"),
+        getattr(model, "api_base", None),
+        getattr(client, "base_url", None),
+    )
+    return next((str(one) for one in addresses if one), type(model).__name__)
+
+
 def system_name(family: str) -> str | None:
     """Return the provider's name; None where only the model id's prefix tells it."""
     return _SYSTEMS.get(family)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,14 +13,18 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from pytest_smoltrace.capture.llm_call import LLMCallInProgress
+from pytest_smoltrace.capture.model_classes import ModelClasses
 from pytest_smoltrace.capture.model_identity import Families, display_id, system_name
 from pytest_smoltrace.capture.payloads import HIDDEN, message_texts, start_attributes
+from pytest_smoltrace.capture.transport import TransportHooks
 from pytest_smoltrace.capture.wire import WireHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-_METHODS = ("generate", "generate_stream")
+    from pytest_smoltrace.capture.gate import Gate
+
+_OVER_HTTP = ("openai", "azure", "ollama", "litellm", "inference")
 
 
 class CaseSpans(Protocol):
@@ -39,56 +44,63 @@ class ModelTap:
     """The tap of one session."""
 
     def __init__(
-        self, tracer: trace.Tracer, case: CaseSpans, families: Families, *, hide_content: bool
+        self,
+        tracer: trace.Tracer,
+        case: CaseSpans,
+        families: Families,
+        gate: Gate,
+        *,
+        hide_content: bool,
     ) -> None:
         self._tracer = tracer
+        self._gate = gate
         self._case = case
         self._families = families
         self._hide = hide_content
         self._active: ContextVar[LLMCallInProgress | None] = ContextVar("llm_call", default=None)
-        self._originals: list[tuple[type, str, Any]] = []
-        self._base: type | None = None
+        self._classes = ModelClasses(self._wrapper, lambda: self._active.get() is not None)
+        self._under_way: list[LLMCallInProgress] = []
         self.wire = WireHooks(self)
+        self._transport = TransportHooks(self, gate.limits)
 
     def snapshot(self) -> None:
         """Remember the models' own methods before anybody else wraps them."""
-        from smolagents.models import Model
-
-        self._base = Model
-        for cls in _family_tree(Model):
-            for name in _METHODS:
-                if name in cls.__dict__:
-                    self._originals.append((cls, name, cls.__dict__[name]))
+        self._classes.snapshot()
 
     def install(self) -> None:
         """Wrap every model class, present and future; other wrappers of models are bypassed."""
-        for cls, name, original in self._originals:
-            setattr(cls, name, self._wrapper(name, original))
-        base = self._base
+        self._classes.install()
+        self.install_clients()
 
-        def init_subclass(cls: Any, /, **kwargs: Any) -> None:
-            super(base, cls).__init_subclass__(**kwargs)  # type: ignore[arg-type]
-            for name in _METHODS:
-                original = cls.__dict__.get(name)
-                if original is not None:
-                    self._originals.append((cls, name, original))
-                    setattr(cls, name, self._wrapper(name, original))
-
-        base.__init_subclass__ = classmethod(init_subclass)  # type: ignore[assignment]
+    def install_clients(self) -> None:
+        """Hook the client libraries that have been imported by now."""
         self.wire.install()
+        self._transport.install()
 
     def uninstall(self) -> None:
         """Give every class its own methods back."""
+        self._transport.uninstall()
         self.wire.uninstall()
-        for cls, name, original in reversed(self._originals):
-            setattr(cls, name, original)
-        self._originals.clear()
-        if self._base is not None and "__init_subclass__" in self._base.__dict__:
-            del self._base.__init_subclass__
+        self._classes.uninstall()
+
+    def cut_off(self) -> None:
+        """End the calls of threads that a limit left behind: their requests were sent."""
+        for call in self._under_way:
+            stop = call.scope.stopped() if call.scope is not None else None
+            if stop is not None and not call.ended:
+                call.fail(stop)
+                call.traffic.hang_up()
+                call.end()
 
     def active(self) -> LLMCallInProgress | None:
         """Return the call that this thread of control is in."""
         return self._active.get()
+
+    @contextmanager
+    def sent_direct(self, call: LLMCallInProgress) -> Iterator[None]:
+        """Make a call of a client used directly the active one, within its time limit."""
+        with self._gate.timed(call), self.attached(call):
+            yield
 
     @contextmanager
     def attached(self, call: LLMCallInProgress) -> Iterator[None]:
@@ -102,11 +114,16 @@ class ModelTap:
             self._active.reset(token)
 
     def begin_direct(
-        self, provider: str | None, request: dict[str, Any]
+        self, provider: str | None, request: dict[str, Any], operation: str
     ) -> LLMCallInProgress | None:
         """Begin a call of a client that is used without a smolagents model."""
+        self._gate.check()
         model_id = request.get("model")
-        return self._begin(None, model_id, None, provider, request.get("messages"))
+        messages = request.get("messages")
+        call = self._begin(None, model_id, None, provider, messages, operation=operation)
+        if call is not None:
+            call.over_http = True
+        return call
 
     def _wrapper(self, name: str, original: Any) -> Any:
         if name == "generate_stream":
@@ -128,8 +145,8 @@ class ModelTap:
         if call is None:
             return _bound(original, model)(*args, **kwargs)
         try:
-            with self.attached(call):
-                message = _bound(original, model)(*args, **kwargs)
+            send = functools.partial(_bound(original, model), *args, **kwargs)
+            message = self._answer(call, model, send)
             call.smolagents_message(message)
         except BaseException as error:
             call.fail(error)
@@ -139,13 +156,30 @@ class ModelTap:
             call.end()
         return message
 
+    def _answer(self, call: LLMCallInProgress, model: Any, send: Callable[[], Any]) -> Any:
+        """Return what the model answers, after a wait for each rate limit that it meets."""
+        attempt = 0
+        while True:
+            try:
+                with self._gate.slot(call, model), self._gate.timed(call), self.attached(call):
+                    return send()
+            except Exception as error:
+                if not self._is_sent_again(call, error, attempt):
+                    raise
+            attempt += 1
+
+    def _is_sent_again(self, call: LLMCallInProgress, error: Exception, attempt: int) -> bool:
+        may = call.traffic.retried_above and attempt < self._gate.retries(call.model)
+        return may and self._gate.wait_for_retry(call, error, attempt)
+
     def _stream(self, original: Any, model: Any, args: Any, kwargs: Any) -> Iterator[Any]:
         call = self._begin_model(model, args, kwargs)
         if call is None:
             yield from _bound(original, model)(*args, **kwargs)
             return
         try:
-            yield from self._deltas(call, _bound(original, model)(*args, **kwargs))
+            begin = functools.partial(_bound(original, model), *args, **kwargs)
+            yield from self._all_deltas(call, model, begin)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -155,12 +189,29 @@ class ModelTap:
         finally:
             call.end()
 
+    def _all_deltas(
+        self, call: LLMCallInProgress, model: Any, begin: Callable[[], Any]
+    ) -> Iterator[Any]:
+        for attempt in itertools.count():
+            begun = False
+            try:
+                with self._gate.slot(call, model):
+                    for delta in self._deltas(call, begin()):
+                        begun = True
+                        yield delta
+            except Exception as error:
+                # What the agent has seen cannot be taken back.
+                if begun or not self._is_sent_again(call, error, attempt):
+                    raise
+            else:
+                return
+
     def _deltas(self, call: LLMCallInProgress, deltas: Any) -> Iterator[Any]:
         # Only the provider's work runs inside the call: what the consumer does between two
         # chunks must not.
         try:
             while True:
-                with self.attached(call):
+                with self._gate.timed(call), self.attached(call):
                     delta = next(deltas, None)
                 if delta is None:
                     return
@@ -173,39 +224,43 @@ class ModelTap:
         active = self._active.get()
         if active is not None and active.model is model:
             return None  # an inner generate of the same call: super(), or one in terms of the other
-        self.wire.install()
+        self._gate.check()
+        self.install_clients()
         family = self._families.of(model)
         messages = args[0] if args else kwargs.get("messages")
         call = self._begin(model, display_id(model), family, system_name(family), messages)
         if call is not None:
+            call.nested, call.over_http = active is not None, family in _OVER_HTTP
+            call.traffic.retried_above = not call.nested and self._gate.retries(model) > 0
             call.sending({**_own_settings(model), **kwargs}, wire=False)
         return call
 
     def _begin(
-        self, model: Any, model_id: Any, family: str | None, system: str | None, messages: Any
+        self,
+        model: Any,
+        model_id: Any,
+        family: str | None,
+        system: str | None,
+        messages: Any,
+        *,
+        operation: str = "chat",
     ) -> LLMCallInProgress | None:
         context = self._case.parent_context()
         if context is None:
             return None
-        attributes = start_attributes(model_id, family, system)
+        attributes = start_attributes(model_id, family, system, operation)
         texts = () if self._hide else message_texts(messages)
         attributes["input.value"] = HIDDEN if self._hide else f"[{','.join(texts)}]"
         span = self._tracer.start_span(
-            f"chat {model_id}", context=context, kind=SpanKind.CLIENT, attributes=attributes
+            f"{operation} {model_id}", context=context, kind=SpanKind.CLIENT, attributes=attributes
         )
         self._case.note_messages(span.get_span_context().span_id, texts)
-        return LLMCallInProgress(span, model=model, hide_content=self._hide)
-
-
-def _family_tree(base: type) -> list[type]:
-    found: list[type] = []
-    waiting = [base]
-    while waiting:
-        cls = waiting.pop()
-        if cls not in found:
-            found.append(cls)
-            waiting.extend(cls.__subclasses__())
-    return found
+        bill = self._gate.budgets.account(model_id, system)
+        call = LLMCallInProgress(span, model=model, hide_content=self._hide, bill=bill)
+        call.scope = self._gate.limits.current()
+        self._under_way = [one for one in self._under_way if not one.ended]
+        self._under_way.append(call)
+        return call
 
 
 def _bound(original: Any, model: Any) -> Any:

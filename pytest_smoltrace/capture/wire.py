@@ -12,8 +12,10 @@ import inspect
 import sys
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from pytest_smoltrace.capture.readers import Chat, LiteLLM, Responses, TextGeneration, bound
 from pytest_smoltrace.capture.streams import RawStream, Teed, TeedAsyncStream, TeedStream
 
 if TYPE_CHECKING:
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
 
 _RAW = ("LegacyAPIResponse", "APIResponse", "AsyncAPIResponse")
 _CHAT = "openai.resources.chat.completions"
+_RESPONSES = "openai.resources.responses"
+_POSITIONAL = 3
+"""More arguments than this nobody gives by position; the client counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A chat function of a client library."""
+    """A function of a client library that asks a model."""
 
     package: str
     """Imported package that brings it."""
@@ -37,6 +42,7 @@ class _Target:
     name: str
     provider: str | None
     asynchronous: bool = False
+    reader: type[Chat] = Chat
 
 
 _TARGETS = (
@@ -44,15 +50,17 @@ _TARGETS = (
     _Target("openai", _CHAT, "Completions", "parse", "openai"),
     _Target("openai", _CHAT, "AsyncCompletions", "create", "openai", asynchronous=True),
     _Target("openai", _CHAT, "AsyncCompletions", "parse", "openai", asynchronous=True),
-    _Target("litellm", "litellm", None, "completion", None),
-    _Target("litellm", "litellm", None, "acompletion", None, asynchronous=True),
-    _Target(
-        "huggingface_hub", "huggingface_hub", "InferenceClient", "chat_completion", "huggingface"
+    *(
+        _Target("openai", _RESPONSES, owner, name, "openai", owner != "Responses", Responses)
+        for owner in ("Responses", "AsyncResponses")
+        for name in ("create", "parse")
     ),
-    _Target(
-        *("huggingface_hub", "huggingface_hub", "AsyncInferenceClient", "chat_completion"),
-        "huggingface",
-        asynchronous=True,
+    _Target("litellm", "litellm", None, "completion", None, reader=LiteLLM),
+    _Target("litellm", "litellm", None, "acompletion", None, asynchronous=True, reader=LiteLLM),
+    *(
+        _Target(*("huggingface_hub",) * 2, owner, name, "huggingface", asynchronous, reader)
+        for owner, asynchronous in (("InferenceClient", False), ("AsyncInferenceClient", True))
+        for name, reader in (("chat_completion", Chat), ("text_generation", TextGeneration))
     ),
 )
 
@@ -64,12 +72,15 @@ class Calls(Protocol):
         """Return the call that this thread of control is in."""
 
     def begin_direct(
-        self, provider: str | None, request: dict[str, Any]
+        self, provider: str | None, request: dict[str, Any], operation: str
     ) -> LLMCallInProgress | None:
         """Begin a call of a client used directly; None outside every case."""
 
     def attached(self, call: LLMCallInProgress) -> AbstractContextManager[None]:
         """Make the call the active one."""
+
+    def sent_direct(self, call: LLMCallInProgress) -> AbstractContextManager[None]:
+        """Make the call the active one, within its time limit."""
 
 
 class WireHooks:
@@ -91,7 +102,7 @@ class WireHooks:
             if original is None:  # an older release of the library
                 continue
             hook = self._async_hook if target.asynchronous else self._hook
-            hooked = hook(original, target.provider)
+            hooked = hook(original, target)
             setattr(owner, target.name, hooked)
             self._installed.append((owner, target.name, original, hooked))
 
@@ -103,45 +114,52 @@ class WireHooks:
         self._installed.clear()
         self._pending = list(_TARGETS)
 
-    def _hook(self, original: Any, provider: str | None) -> Any:
+    def _hook(self, original: Any, target: _Target) -> Any:
+        names = tuple(islice(inspect.signature(original).parameters, _POSITIONAL))
+
         @functools.wraps(original)
         def create(*args: Any, **kwargs: Any) -> Any:
-            call, own = self._call(provider, kwargs)
+            request, reader = bound(names, args, kwargs), target.reader()
+            call, own = self._call(target.provider, request, reader)
             if call is None:
                 return original(*args, **kwargs)
-            with self._sending(call, kwargs, own=own):
+            with self._sending(call, request, own and self._calls.sent_direct(call)):
                 result = original(*args, **kwargs)
             if kwargs.get("stream"):
-                return _teed(result, call, TeedStream, own=own)
-            return _noted(result, _parsed(result), call, own=own)
+                return _teed(result, call, TeedStream, reader, own=own)
+            return _noted(result, reader.whole(_parsed(result)), call, own=own)
 
         return create
 
-    def _async_hook(self, original: Any, provider: str | None) -> Any:
+    def _async_hook(self, original: Any, target: _Target) -> Any:
+        names = tuple(islice(inspect.signature(original).parameters, _POSITIONAL))
+
         @functools.wraps(original)
         async def create(*args: Any, **kwargs: Any) -> Any:
-            call, own = self._call(provider, kwargs)
+            request, reader = bound(names, args, kwargs), target.reader()
+            call, own = self._call(target.provider, request, reader)
             if call is None:
                 return await original(*args, **kwargs)
-            with self._sending(call, kwargs, own=own):
+            with self._sending(call, request, own and self._calls.attached(call)):
                 result = await original(*args, **kwargs)
             if kwargs.get("stream"):
-                return _teed(result, call, TeedAsyncStream, own=own)
+                return _teed(result, call, TeedAsyncStream, reader, own=own)
             parsed = _parsed(result)
             if inspect.isawaitable(parsed):
                 parsed = await parsed
-            return _noted(result, parsed, call, own=own)
+            return _noted(result, reader.whole(parsed), call, own=own)
 
         return create
 
     def _call(
-        self, provider: str | None, request: dict[str, Any]
+        self, provider: str | None, request: dict[str, Any], reader: Chat
     ) -> tuple[LLMCallInProgress | None, bool]:
         """Return the call to feed, None when there is none, and whether it began here."""
         call = self._calls.active()
         if call is None:
             name = provider or _prefix(request.get("model"))
-            return self._calls.begin_direct(name, request), True
+            asked = {**request, "messages": reader.messages(request)}
+            return self._calls.begin_direct(name, asked, reader.operation), True
         if call.on_wire:
             # litellm above the openai client: its own preparations are no part of the request.
             call.request_starts()
@@ -150,12 +168,15 @@ class WireHooks:
 
     @contextmanager
     def _sending(
-        self, call: LLMCallInProgress, request: dict[str, Any], *, own: bool
+        self,
+        call: LLMCallInProgress,
+        request: dict[str, Any],
+        own: AbstractContextManager[None] | Literal[False],
     ) -> Iterator[None]:
         call.sending(request, wire=True)
         call.on_wire = True
         try:
-            with self._calls.attached(call) if own else nullcontext():
+            with own or nullcontext():
                 yield
         except BaseException as error:
             if own:
@@ -173,11 +194,13 @@ def _noted(result: Any, parsed: Any, call: LLMCallInProgress, *, own: bool) -> A
     return result
 
 
-def _teed(result: Any, call: LLMCallInProgress, tee: type[Teed], *, own: bool) -> Teed | RawStream:
+def _teed(
+    result: Any, call: LLMCallInProgress, tee: type[Teed], reader: Chat, *, own: bool
+) -> Teed | RawStream:
     call.streaming()
     if type(result).__name__ in _RAW:
-        return RawStream(result, lambda stream: tee(stream, call, own=own))
-    return tee(result, call, own=own)
+        return RawStream(result, lambda stream: tee(stream, call, reader, own=own))
+    return tee(result, call, reader, own=own)
 
 
 def _prefix(model: Any) -> str | None:

@@ -1,0 +1,107 @@
+"""What leaves for the network: each HTTP request of a call is counted, late ones are refused."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pytest_smoltrace.capture.limits import Limits
+    from pytest_smoltrace.capture.llm_call import LLMCallInProgress
+
+_LIBRARIES = ("httpx", "httpx2")
+"""Names under which the client of openai, huggingface_hub and litellm is installed."""
+_TIMEOUTS = ("connect", "read", "write", "pool")
+_ABOUT_MODELS = "/api/show"
+"""Path at which litellm asks Ollama about a model, as often as it likes."""
+OVERLOADED = (429, 503, 529)
+"""HTTP statuses of a server that asks to be called again later."""
+
+
+class Calls(Protocol):
+    """Where the hooks get the call that a request belongs to."""
+
+    def active(self) -> LLMCallInProgress | None:
+        """Return the call that this thread of control is in."""
+
+
+class TransportHooks:
+    """The hooks of one session."""
+
+    def __init__(self, calls: Calls, limits: Limits) -> None:
+        self._calls = calls
+        self._limits = limits
+        self._installed: list[tuple[Any, Any, Any]] = []
+        self._pending = list(_LIBRARIES)
+
+    def install(self) -> None:
+        """Hook the clients of every library that has been imported by now."""
+        for name in [one for one in self._pending if one in sys.modules]:
+            library = sys.modules[name]
+            clients = (getattr(library, "Client", None), getattr(library, "AsyncClient", None))
+            if None in clients:  # still being imported
+                continue
+            self._pending.remove(name)
+            for client, hook in zip(clients, (self._hook, self._async_hook), strict=True):
+                original = client.send  # type: ignore[union-attr]
+                hooked = hook(original)
+                client.send = hooked  # type: ignore[union-attr]
+                self._installed.append((client, original, hooked))
+
+    def uninstall(self) -> None:
+        """Put the original methods back, where nobody has replaced ours since."""
+        for client, original, hooked in reversed(self._installed):
+            if client.send is hooked:
+                client.send = original
+        self._installed.clear()
+        self._pending = list(_LIBRARIES)
+
+    def _hook(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = self._sending(request)
+            response = original(client, request, *args, **kwargs)
+            return response if call is None else _answered(call, response)
+
+        return send
+
+    def _async_hook(self, original: Any) -> Any:
+        @functools.wraps(original)
+        async def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = self._sending(request)
+            response = await original(client, request, *args, **kwargs)
+            return response if call is None else _answered(call, response)
+
+        return send
+
+    def _sending(self, request: Any) -> LLMCallInProgress | None:
+        call = self._calls.active()
+        # A client also asks where a model is served; only what carries a prompt is a request.
+        about = request.method != "POST" or request.url.path.endswith(_ABOUT_MODELS)
+        if call is None or about:
+            self._limits.check()
+            return None
+        # The first one was admitted with its call, unless a limit has ended that meanwhile.
+        if call.traffic.requests or call.ended:
+            self._limits.check()
+        call.http_request(str(request.url))
+        if call.traffic.due is not None and not _is_main_thread():
+            # No signal reaches another thread while it waits for the head of the response.
+            left_s = max(call.traffic.due - time.monotonic(), 0.001)
+            request.extensions["timeout"] = dict.fromkeys(_TIMEOUTS, left_s)
+        return call
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _answered(call: LLMCallInProgress, response: Any) -> Any:
+    call.traffic.response(response)
+    if call.traffic.retried_above and response.status_code in OVERLOADED:
+        # The openai and anthropic clients leave the next attempt to us then.
+        response.headers["x-should-retry"] = "false"
+    return response
