@@ -173,6 +173,8 @@ def _call(group: Sequence[RawSpan], role: str, price: Pricer) -> LLMCall:
     outer = [span.attributes for span in group]
     # The call's own span decides; what it lacks comes from the innermost descendant first.
     inner = [outer[0], *outer[:0:-1]]
+    # Others take the first event of a stream for the first token: ours goes before theirs.
+    timed = [attributes for attributes in inner if STREAM_SECONDS in attributes] or inner
     usage = _usage(outer)
     model = _text(_first(outer, *_MODEL))
     system = _system(outer, model)
@@ -202,7 +204,7 @@ def _call(group: Sequence[RawSpan], role: str, price: Pricer) -> LLMCall:
         cache_write_tokens=usage.cache_write,
         cost=cost,
         cost_source=source,
-        ttft_s=_float(_first(inner, "gen_ai.server.ttft")),
+        ttft_s=_float(_first(timed, "gen_ai.server.ttft")),
         stream_s=_float(_first(inner, STREAM_SECONDS)),
         requests=_int(_first(outer, HTTP_REQUESTS)),
         error_type=_error_type(top),

@@ -18,7 +18,10 @@ HIDDEN = HIDDEN_CONTENT
 _SETTINGS = {
     "temperature": ("temperature",),
     "top_p": ("top_p", "topP"),
-    "max_tokens": ("max_tokens", "max_completion_tokens", "max_new_tokens", "maxTokens"),
+    "max_tokens": (
+        *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"),
+        "maxTokens",
+    ),
     "frequency_penalty": ("frequency_penalty",),
     "presence_penalty": ("presence_penalty",),
     "seed": ("seed",),
@@ -59,10 +62,13 @@ def _placeholder(value: Any) -> str:
 
 def settings_of(sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return the generation settings of a request as span attributes."""
+    reasoning = sent.get("reasoning")
+    effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
     nested = sent.get("inferenceConfig")
     sources: Sequence[Mapping[str, Any]] = (
         sent,
         nested if isinstance(nested, Mapping) else {},
+        {"reasoning_effort": effort},
     )
     found: dict[str, Any] = {}
     for name, spellings in _SETTINGS.items():
@@ -74,8 +80,10 @@ def settings_of(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 def usage_of(usage: Any) -> Usage:
     """Return the token counts of a client library's usage object, whatever its spelling."""
-    prompt_details = field(usage, "prompt_tokens_details")
-    completion_details = field(usage, "completion_tokens_details")
+    if isinstance(usage, Usage):
+        return usage
+    prompt_details = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    completion_details = _details(usage, "completion_tokens_details", "output_tokens_details")
     prompt = _count(usage, "prompt_tokens", "input_tokens")
     if not prompt:
         # LiteLLM writes zeros where the provider reported nothing; no request has no token.
@@ -103,6 +111,10 @@ def tool_definitions(sent: Mapping[str, Any]) -> Any:
     return [get_tool_json_schema(tool) for tool in sent["tools_to_call_from"]]
 
 
+def _details(usage: Any, *names: str) -> Any:
+    return next((found for name in names if (found := field(usage, name)) is not None), None)
+
+
 def _either(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
 
@@ -116,14 +128,14 @@ def _count(source: Any, *names: str) -> int | None:
 
 
 def start_attributes(
-    model_id: str | None, family: str | None, system: str | None
+    model_id: str | None, family: str | None, system: str | None, operation: str = "chat"
 ) -> dict[str, Any]:
     """Return the attributes that a call has from its start."""
     return {
         key: value
         for key, value in {
             "openinference.span.kind": "LLM",
-            "gen_ai.operation.name": "chat",
+            "gen_ai.operation.name": operation,
             "gen_ai.request.model": model_id,
             "gen_ai.provider.name": system,
             PROVIDER: family,

@@ -207,7 +207,8 @@ def environment() -> dict[str, str]:
 
 def price_file() -> str:
     lines = [f"{kind} = {price}" for kind, price in PRICES.items()]
-    tables = (f'[prices."{prefix}{MODEL}"]' for prefix in ("", "openai/", "custom-"))
+    prefixes = ("", "openai/", "custom-", "anthropic/", "ollama_chat/")
+    tables = (f'[prices."{prefix}{MODEL}"]' for prefix in prefixes)
     return "\n".join(line for table in tables for line in (table, *lines))
 
 

@@ -76,6 +76,14 @@ MODELS = {
     "openai": f"openai:{suite.MODEL}",
     "litellm": f"litellm:openai/{suite.MODEL}",
     "inference": f"inference:{suite.MODEL}",
+    "ollama": f"ollama:{suite.MODEL}",
+    "azure": f"azure:{suite.MODEL}",
+}
+ARGUMENTS = {
+    "azure": (
+        "--smoltrace-model-arg=api_key=none",
+        "--smoltrace-model-arg=api_version=2024-10-21",
+    )
 }
 
 
@@ -106,6 +114,7 @@ def run_cell(cell: tuple[str, bool], tmp_path_factory: pytest.TempPathFactory) -
             SOURCE,
             flag,
             *suite.SETTING_FLAGS,
+            *ARGUMENTS.get(name, ()),
             model=MODELS[name],
         )
     assert done.exit_code == 0, done.output
