@@ -94,13 +94,19 @@ def test_nothing_catches_everything(path):
 
 
 def _keeps_the_error(handler):
-    """Return whether the handler keeps what it caught: the error is raised later."""
+    """Return whether the handler keeps what it caught or hands it on: it is raised later."""
     return handler.name is not None and any(
-        isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == handler.name
+        isinstance(value, ast.Name) and value.id == handler.name
         for node in ast.walk(handler)
+        for value in _kept_by(node)
     )
+
+
+def _kept_by(node):
+    if isinstance(node, ast.Assign):
+        return [node.value]
+    is_future = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    return node.args if is_future and node.func.attr == "set_exception" else []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
