@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from pytest_smoltrace.capture.llm_call import LLMCallInProgress
+    from pytest_smoltrace.capture.readers import Chat
 
 
 class RawStream:
@@ -31,13 +32,26 @@ class RawStream:
 class Teed:
     """What both kinds of streams have in common."""
 
-    def __init__(self, stream: Any, call: LLMCallInProgress, *, own: bool) -> None:
+    def __init__(self, stream: Any, call: LLMCallInProgress, reader: Chat, *, own: bool) -> None:
         self._stream = stream
         self._call = call
+        self._reader = reader
         self._own = own
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def __del__(self) -> None:
+        # Nobody reads on: the call ends with what it has shown.
+        self._end()
+
+    def close(self) -> Any:
+        """Close the stream, as the library's own method does."""
+        self._end()
+        return self._stream.close()
+
+    def _note(self, chunk: Any) -> None:
+        self._call.chunk(self._reader.piece(chunk))
 
     def _fail(self, error: BaseException) -> None:
         # Who stops to read a stream has not met an error.
@@ -56,7 +70,7 @@ class TeedStream(Teed):
     def __iter__(self) -> Iterator[Any]:
         try:
             for chunk in self._stream:
-                self._call.chunk(chunk)
+                self._note(chunk)
                 yield chunk
         except BaseException as error:
             self._fail(error)
@@ -72,7 +86,7 @@ class TeedStream(Teed):
                 self._fail(error)
             self._end()
             raise
-        self._call.chunk(chunk)
+        self._note(chunk)
         return chunk
 
     def __enter__(self) -> Self:
@@ -90,7 +104,7 @@ class TeedAsyncStream(Teed):
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
             async for chunk in self._stream:
-                self._call.chunk(chunk)
+                self._note(chunk)
                 yield chunk
         except BaseException as error:
             self._fail(error)
@@ -106,7 +120,7 @@ class TeedAsyncStream(Teed):
                 self._fail(error)
             self._end()
             raise
-        self._call.chunk(chunk)
+        self._note(chunk)
         return chunk
 
     async def __aenter__(self) -> Self:
