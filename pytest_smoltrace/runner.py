@@ -99,6 +99,10 @@ class CaseRunner:
                 self._finish(item, report)
         return report
 
+    def pytest_enter_pdb(self) -> None:
+        """Let no limit interrupt a person who debugs, for the rest of the case."""
+        self._recorder.capture.limits.watchdog.paused = True
+
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self) -> None:
         """Forget the bundle, which has been written or sent."""

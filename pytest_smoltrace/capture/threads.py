@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_smoltrace.capture.limits import CaseStopped, Limits, Scope
-from pytest_smoltrace.capture.watchdog import LimitReached, end_thread
+from pytest_smoltrace.capture.watchdog import LimitReached, end_thread, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 _SMOLAGENTS = ("smolagents.local_python_executor", "smolagents.agents")
 
@@ -101,7 +103,16 @@ class AgentExecutor:
             self._scope.end("this thread was left behind", "timeout")
         for thread in late:
             if thread.ident is not None:
+                self._say_where(sys._current_frames().get(thread.ident))  # noqa: SLF001
                 end_thread(thread.ident)
+
+    def _say_where(self, frame: FrameType | None) -> None:
+        """Let the message of the limit name the thread's place: the caller only waited for it."""
+        scope = self._scope.parent
+        while scope is not None:
+            if scope.deadline is not None and scope.deadline.expired and frame is not None:
+                scope.deadline.where = place_of(frame)
+            scope = scope.parent
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function in a thread of its own, in a copy of the caller's context."""

@@ -13,7 +13,7 @@ from tests.truth import suite
 CALL = {"prompt_tokens": 100, "completion_tokens": 20}
 CALL_USD = 100 * suite.PER_TOKEN["input"] + 20 * suite.PER_TOKEN["output"]
 
-CASES = f'''
+CASES = f"""
 def run(agent, name, **kwargs):
     return agent(tools=[add], max_steps=50, **kwargs).run(f"Go. [[case:{{name}}]]")
 
@@ -68,7 +68,7 @@ def test_swallowed(smoltrace_agent):
             run(smoltrace_agent, "swallowed")
         except BaseException:
             pass
-'''
+"""
 
 
 def cases() -> dict[str, list[ss.Reply]]:
@@ -130,11 +130,11 @@ def test_the_judge_does_not_spend_the_agents_budget(finished):
 
 
 SLOW_S = 0.4
-SESSION = '''
+SESSION = """
 @pytest.mark.parametrize("number", range(40))
 def test_it(smoltrace_agent, number):
     assert smoltrace_agent(tools=[add]).run(f"Go. {number} [[case:loop]]") == "5"
-'''
+"""
 
 
 def loop() -> dict[str, list[ss.Reply]]:
@@ -172,7 +172,10 @@ def test_a_budget_of_tokens_stops_the_session(tmp_path):
 def test_a_budget_that_suffices_stops_nothing(tmp_path):
     with ss.ScriptedServer(cases=loop()) as server:
         finished = suite.run_pytest(
-            tmp_path, server, SESSION.replace("range(40)", "range(2)"), "--smoltrace-budget-tokens=480"
+            tmp_path,
+            server,
+            SESSION.replace("range(40)", "range(2)"),
+            "--smoltrace-budget-tokens=480",
         )
     assert (finished.exit_code, len(finished.served)) == (0, 4)
     assert finished.leaderboard[0]["run_stop_reason"] == "completed"
@@ -189,13 +192,13 @@ def test_a_budget_without_prices_is_refused(tmp_path, model):
     assert "Traceback" not in finished.output
 
 
-UNPRICED = '''
+UNPRICED = """
 from smolagents import OpenAIModel, ToolCallingAgent
 
 def test_own(smoltrace_case):
     model = OpenAIModel("nobody-knows", api_base=SERVER, api_key="none")
     ToolCallingAgent(tools=[add], model=model, verbosity_level=0).run("Go. [[case:loop]]")
-'''
+"""
 
 
 def test_a_model_of_the_tests_own_without_a_price_is_an_error_of_the_setup(tmp_path):

@@ -121,7 +121,7 @@ def tool_cases() -> str:
     return "\n".join(lines)
 
 
-OTHERS = f'''
+OTHERS = f"""
 MARK = dict(timeout={LIMIT_S})
 
 
@@ -207,7 +207,7 @@ def test_coroutine(smoltrace_case, smoltrace_agent):
 def test_alive(smoltrace_agent):
     time.sleep(1.5)  # time for what should have ended to go on
     assert run(smoltrace_agent, "alive", [add]) == "5"
-'''
+"""
 
 
 def call(kind: str, name: str) -> ss.Reply:
@@ -285,4 +285,5 @@ def test_a_stopped_run_says_so(finished):
 
 
 def test_the_message_says_where_the_case_was(finished):
-    assert "sleeps (test_generated.py:" in finished.result("sleeps_tool")["error"]
+    for kind in ("tool", "code"):
+        assert "sleeps (test_generated.py:" in finished.result(f"sleeps_{kind}")["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -198,7 +199,7 @@ def test_a_late_tool_in_the_last_step_is_the_cause(finished):
     assert row["stop_reason"] == "max_steps"
 
 
-RETRIES = '''
+RETRIES = """
 def run(agent, name, *tools, **kwargs):
     return agent(tools=list(tools), **kwargs).run(f"Go. [[case:{name}]]")
 
@@ -208,7 +209,7 @@ def run(agent, name, *tools, **kwargs):
 def test_it(smoltrace_agent, smoltrace_case, name, stream):
     smoltrace_case.extra["name"] = f"{name}-{stream}"
     assert run(smoltrace_agent, f"{name}-{stream}", stream_outputs=stream) == "5"
-'''
+"""
 ASKED_S = 0.4
 GIVEN_UP = ("always", "too_long", "no_quota")
 
@@ -258,7 +259,7 @@ def test_the_tap_waits_as_long_as_the_server_asks(retried, name):
     assert row["gen_ai.usage.prompt_tokens"] == sum(one.prompt_tokens for one in ok)
     pauses = [
         (after.received_ns - before.received_ns) / 1e9
-        for before, after in zip(served, served[1:], strict=False)
+        for before, after in itertools.pairwise(served)
     ]
     least = ASKED_S if not name.startswith("unasked") else 0.7
     assert all(least <= pause <= least + 1.5 for pause in pauses), pauses

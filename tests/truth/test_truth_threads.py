@@ -1,4 +1,4 @@
-"""What a tool does in a thread stays in its case; what a fixture started belongs to nobody's run."""
+"""What a tool does in a thread stays in its case; threads of fixtures go on as they were."""
 
 from __future__ import annotations
 
