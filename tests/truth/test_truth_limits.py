@@ -111,8 +111,9 @@ def tool_cases() -> str:
     lines = []
     for name in NAMES:
         for kind in ("tool", "code"):
+            marks = f'id="{name}_{kind}", agent_type="{kind}", timeout={LIMIT_S}'
             lines += [
-                f'@pytest.mark.smoltrace(id="{name}_{kind}", agent_type="{kind}", timeout={LIMIT_S})',
+                f"@pytest.mark.smoltrace({marks})",
                 f"def test_{name}_{kind}(smoltrace_agent, smoltrace_case):",
                 "    smoltrace_case.extra['began_ns'] = time.monotonic_ns()",
                 f"    run(smoltrace_agent, '{name}_{kind}', [{name}])",

@@ -1,4 +1,4 @@
-"""Time limits of requests and of tools, and the wait after a rate limit; the server's log decides."""
+"""Limits of requests and tools, and the wait after a rate limit: the server's log decides."""
 
 from __future__ import annotations
 
