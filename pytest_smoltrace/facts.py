@@ -89,9 +89,14 @@ class AgentRun:
     rejected_tool_calls: int | None = None
     """None when the memory was not readable."""
     last_error_type: str | None = None
-    """Taxonomy value of the error of the last executed step; None when it had none."""
+    """Taxonomy value of the error of the last executed step, or of the one that ended the run;
+    None when there was none."""
     last_error: str | None = None
     """One-line message of that error."""
+    last_exception_type: str | None = None
+    """Qualified class name of its innermost cause."""
+    last_http_status: int | None = None
+    """HTTP status that it carries."""
     input_tokens: int | None = None
     """Increment of the agent's own total in this run."""
     output_tokens: int | None = None

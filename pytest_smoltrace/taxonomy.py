@@ -1,4 +1,4 @@
-"""Why a case failed: the error taxonomy of the field contract, as data.
+"""Why a case failed: from an exception to a value of the error taxonomy.
 
 Classes are matched by name, so that nothing has to be imported to know them.
 """
@@ -7,148 +7,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_smoltrace import signs
+from pytest_smoltrace.causes import (
+    causes,
+    class_names,
+    http_status,
+    one_line,
+    places,
+    qualified,
+)
+from pytest_smoltrace.error_types import CATEGORY, VERDICTS
 from pytest_smoltrace.errors import CheckFailed, ConfigError
 from pytest_smoltrace.facts import ErrorFact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-CATEGORY = {
-    "wrong_answer": "agent",
-    "wrong_tool": "agent",
-    "no_answer": "agent",
-    "score_below_threshold": "agent",
-    "assertion": "agent",
-    "max_steps": "agent",
-    "parse_error": "agent",
-    "code_error": "agent",
-    "tool_not_found": "agent",
-    "tool_arguments": "agent",
-    "context_length": "agent",
-    "tool_error": "tool",
-    "tool_timeout": "tool",
-    "timeout": "timeout",
-    "budget_cost": "budget",
-    "budget_tokens": "budget",
-    "budget_steps": "budget",
-    "llm_auth": "infra",
-    "llm_rate_limit": "infra",
-    "llm_server_error": "infra",
-    "llm_timeout": "infra",
-    "llm_connection": "infra",
-    "llm_bad_request": "infra",
-    "content_filter": "infra",
-    "llm_error": "infra",
-    "mcp_unavailable": "infra",
-    "gpu_oom": "infra",
-    "missing_dependency": "infra",
-    "judge_error": "judge",
-    "setup_error": "harness",
-    "teardown_error": "harness",
-    "test_error": "harness",
-    "worker_crash": "harness",
-    "interrupted": "harness",
-    "replay_miss": "harness",
-    "config_error": "harness",
-}
-"""error_type -> error_category."""
+__all__ = [
+    "CATEGORY",
+    "VERDICTS",
+    "causes",
+    "classify",
+    "error_type",
+    "http_status",
+    "named_error_type",
+    "one_line",
+    "qualified",
+    "step_error",
+]
 
-VERDICTS = frozenset(
-    {"wrong_answer", "wrong_tool", "no_answer", "score_below_threshold", "assertion"}
-)
-"""Error types that are verdicts on an answer, left out of `total_errors`."""
-
-_STATUS = {
-    401: "llm_auth",
-    403: "llm_auth",
-    429: "llm_rate_limit",
-    408: "llm_timeout",
-    504: "llm_timeout",
-    529: "llm_server_error",
-    400: "llm_bad_request",
-    404: "llm_bad_request",
-    409: "llm_bad_request",
-    413: "llm_bad_request",
-    422: "llm_bad_request",
-}
-
-_STEP_ERRORS = {
-    "AgentMaxStepsError": "max_steps",
-    "AgentParsingError": "parse_error",
-    "AgentExecutionError": "code_error",
-    "AgentToolCallError": "tool_arguments",
-    "AgentToolExecutionError": "tool_error",
-}
-
-_CLASSES = {
-    "AuthenticationError": "llm_auth",
-    "PermissionDeniedError": "llm_auth",
-    "RateLimitError": "llm_rate_limit",
-    "InternalServerError": "llm_server_error",
-    "ServiceUnavailableError": "llm_server_error",
-    "APITimeoutError": "llm_timeout",
-    "ReadTimeout": "llm_timeout",
-    "ConnectTimeout": "llm_connection",
-    "TimeoutException": "llm_timeout",
-    "Timeout": "llm_timeout",
-    "ContentFilterFinishReasonError": "content_filter",
-    "ContentPolicyViolationError": "content_filter",
-    "ContextWindowExceededError": "context_length",
-    "APIConnectionError": "llm_connection",
-    "ConnectError": "llm_connection",
-    "RemoteProtocolError": "llm_connection",
-    "ReadError": "llm_connection",
-    "ConnectionError": "llm_connection",
-    "OutOfMemoryError": "gpu_oom",
-}
-
-_CONTEXT_LENGTH = (
-    *("context_length", "context length", "maximum context", "context window"),
-    *("context size", "context_size", "prompt is too long", "input is too long"),
-    "maximum number of tokens",
-)
-_CONTENT_FILTER = ("content_filter", "content_policy", "content management policy")
-_TELLING_CLASSES = ("ContextWindowExceededError", "ContentPolicyViolationError")
-"""Classes that say more than the status 400 that they carry."""
-_MESSAGE_LIMIT = 4096
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and its causes, outermost first."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        hidden = current.__suppress_context__
-        current = current.__cause__ or (None if hidden else current.__context__)
-
-
-def http_status(error: BaseException) -> int | None:
-    """Return the HTTP status of the innermost cause that carries one."""
-    found = None
-    for cause in causes(error):
-        response = getattr(cause, "response", None)
-        for value in (getattr(cause, "status_code", None), getattr(response, "status_code", None)):
-            if isinstance(value, int) and not isinstance(value, bool):
-                found = value
-    return found
-
-
-def one_line(error: BaseException | str) -> str:
-    """Return the message on one line, cut to 4096 characters."""
-    return " ".join(str(error).split())[:_MESSAGE_LIMIT]
-
-
-def qualified(error: BaseException) -> str:
-    """Return the qualified class name of an exception."""
-    kind = type(error)
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
 
 
 def classify(
@@ -163,44 +51,33 @@ def classify(
         from_judge: True when one of the causes left a scope that judges the answer.
     """
     kind = error_type(error, when, from_model=from_model)
-    if from_judge and kind != "interrupted":
+    if from_judge and kind not in signs.BEFORE_JUDGE:
         kind = "judge_error"
-    inner = list(causes(error))[-1]
-    return ErrorFact(
-        type=kind,
-        category=CATEGORY[kind],
-        message=one_line(error) or type(error).__name__,
-        exception_type=qualified(inner),
-        http_status=http_status(error),
-    )
+    return _fact(error, kind)
+
+
+def step_error(error: BaseException, *, from_model: bool = False) -> ErrorFact:
+    """Return what the error that ended one agent step makes of a run that never answered."""
+    chain = list(causes(error))
+    if _is_model_call(chain, from_model=from_model):
+        return _fact(error, error_type(error, from_model=True))
+    return _fact(error, _by_step(chain) or "max_steps")
 
 
 def error_type(error: BaseException, when: str = "call", *, from_model: bool = False) -> str:
     """Return the taxonomy value of an exception."""
     chain = list(causes(error))
-    names = [name for cause in chain for name in _class_names(cause)]
-    if isinstance(error, CheckFailed):
-        return error.error_type
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    if any(isinstance(cause, ImportError) for cause in chain):
-        return "missing_dependency"
-    if any(isinstance(cause, ConfigError) for cause in chain):
-        return "config_error"
-    model_call = from_model or "AgentGenerationError" in names
+    model_call = _is_model_call(chain, from_model=from_model)
     # What a tool or generated code met is not the model's: its status says nothing of it.
     return (
-        (None if model_call else _by_step(error, names))
-        or _by_status(error, chain, names)
+        _by_decision(error)
+        or (None if model_call else _by_step(chain))
+        or _by_environment(chain[-1:] if model_call else chain)
+        or _by_status(error, chain)
+        or _by_configuration(chain)
         or _by_class(chain, model_call=model_call)
         or _by_phase(error, when)
     )
-
-
-def step_error_type(error: BaseException) -> str:
-    """Return the taxonomy value of an error that ended one agent step."""
-    names = [name for cause in causes(error) for name in _class_names(cause)]
-    return _by_step(error, names) or "max_steps"
 
 
 def named_error_type(name: str | None) -> str:
@@ -209,26 +86,65 @@ def named_error_type(name: str | None) -> str:
         return name or "llm_error"
     if name.isdecimal():
         return _status_type(int(name)) or "llm_error"
-    return _CLASSES.get(name.rpartition(".")[2], "llm_error")
+    kind = name.rpartition(".")[2]
+    return signs.CLASSES.get(kind) or signs.TRANSPORT.get(kind) or "llm_error"
 
 
-def _class_names(error: BaseException) -> list[str]:
-    return [kind.__name__ for kind in type(error).__mro__]
+def _fact(error: BaseException, kind: str) -> ErrorFact:
+    return ErrorFact(
+        type=kind,
+        category=CATEGORY[kind],
+        message=one_line(error) or type(error).__name__,
+        exception_type=qualified(list(causes(error))[-1]),
+        http_status=http_status(error),
+    )
 
 
-def _by_status(
-    error: BaseException, chain: Iterable[BaseException], names: Iterable[str]
-) -> str | None:
+def _has(chain: Iterable[BaseException], *names: str) -> bool:
+    return any(name in names for cause in chain for name in class_names(cause))
+
+
+def _is_model_call(chain: Sequence[BaseException], *, from_model: bool) -> bool:
+    """Return whether a call of a model failed, wherever it was made."""
+    known = from_model or _has(chain, "AgentGenerationError")
+    return known or any(_passed(cause, signs.MODEL_CLIENTS) for cause in chain)
+
+
+def _passed(error: BaseException, packages: Sequence[str]) -> bool:
+    """Return whether the exception has left code of one of the packages."""
+    return any(
+        f"{module}.".startswith(f"{name}.") for module, _ in places(error) for name in packages
+    )
+
+
+def _by_decision(error: BaseException) -> str | None:
+    """Return the type of what stopped the case or judged it; nothing below it counts then."""
+    if isinstance(error, CheckFailed):
+        return error.error_type
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if not signs.STOPPED.isdisjoint(class_names(error)):
+        return str(getattr(error, "error_type", "timeout"))
+    return "timeout" if _is_outcome(error) and "from pytest-timeout" in str(error) else None
+
+
+def _is_outcome(error: BaseException) -> bool:
+    """Return whether the error is that of pytest.fail, pytest.raises or pytest.xfail."""
+    return type(error).__name__ in ("Failed", "XFailed")
+
+
+def _by_status(error: BaseException, chain: Sequence[BaseException]) -> str | None:
     status = http_status(error)
     if status is None or status < _CLIENT_ERROR:
         return None
-    telling = next((name for name in names if name in _TELLING_CLASSES), None)
+    names = (name for cause in chain for name in class_names(cause))
+    telling = next((name for name in names if name in signs.TELLING_CLASSES), None)
     if telling is not None:
-        return _CLASSES[telling]
+        return signs.CLASSES[telling]
     text = " ".join(map(_said, chain)).lower()
-    if status in (400, 413) and any(phrase in text for phrase in _CONTEXT_LENGTH):
+    if status in (400, 413) and any(phrase in text for phrase in signs.CONTEXT_LENGTH):
         return "context_length"
-    if status == _CLIENT_ERROR and any(phrase in text for phrase in _CONTENT_FILTER):
+    if status == _CLIENT_ERROR and any(phrase in text for phrase in signs.CONTENT_FILTER):
         return "content_filter"
     return _status_type(status)
 
@@ -237,7 +153,7 @@ def _status_type(status: int) -> str | None:
     if status < _CLIENT_ERROR:
         return None
     other = "llm_server_error" if status >= _SERVER_ERROR else "llm_bad_request"
-    return _STATUS.get(status, other)
+    return signs.STATUS.get(status, other)
 
 
 def _said(error: BaseException) -> str:
@@ -247,20 +163,95 @@ def _said(error: BaseException) -> str:
 
 def _by_class(chain: Sequence[BaseException], *, model_call: bool) -> str | None:
     # The innermost cause is the most telling, and of its classes the narrowest.
-    names = [name for cause in reversed(chain) for name in _class_names(cause)]
-    for name in names:
-        kind = _CLASSES.get(name)
-        if kind is not None and (model_call or name not in ("Timeout", "ConnectionError")):
+    known = {**signs.TRANSPORT, **signs.CLASSES} if model_call else signs.CLASSES
+    for cause in reversed(chain):
+        kind = next((known[name] for name in class_names(cause) if name in known), None)
+        kind = kind or (_by_code(cause) if model_call else None)
+        if kind is not None:
             return kind
-    if model_call:
-        return "llm_timeout" if "TimeoutError" in names else "llm_error"
+    if not model_call:
+        return None
+    timed_out = "llm_timeout" if _has(chain, "TimeoutError") else None
+    return timed_out or _by_environment(chain) or "llm_error"
+
+
+def _by_code(error: BaseException) -> str | None:
+    for code in (getattr(error, "code", None), getattr(error, "type", None)):
+        text = str(code)
+        kind = _status_type(int(text)) if text.isdecimal() else signs.CODES.get(text)
+        if kind is not None:
+            return kind
     return None
 
 
-def _by_step(error: BaseException, names: Iterable[str]) -> str | None:
-    kind = next((_STEP_ERRORS[name] for name in names if name in _STEP_ERRORS), None)
-    unknown = kind == "tool_error" and "Unknown tool" in str(error)
-    return "tool_not_found" if unknown else kind
+def _by_step(chain: Sequence[BaseException]) -> str | None:
+    """Return what ended an agent's step; None when the exception is not one of smolagents'."""
+    for place, cause in enumerate(chain):
+        name = next((name for name in class_names(cause) if name in signs.STEP_ERRORS), None)
+        if name is None:
+            continue
+        kind = signs.STEP_ERRORS[name]
+        if kind == "tool_error" and str(cause).startswith(signs.UNKNOWN_TOOL):
+            return "tool_not_found"
+        inner, code = chain[place + 1 :], kind == "code_error"
+        if _has(inner, "ToolTimeout"):
+            return "tool_timeout"
+        if kind == "tool_error" or (code and any(map(_left_a_tool, inner))):
+            return _by_tool(inner, called_by_code=code)
+        return kind
+    return None
+
+
+def _by_tool(inner: Sequence[BaseException], *, called_by_code: bool) -> str:
+    """Return what a tool met: the place that it ran in may be at fault."""
+    if called_by_code and any(map(_is_wrong_call, inner)):
+        return "tool_arguments"
+    return _by_environment(inner) or "tool_error"
+
+
+def _left_a_tool(error: BaseException) -> bool:
+    return (signs.TOOLS, "__call__") in places(error)
+
+
+def _is_wrong_call(error: BaseException) -> bool:
+    """Return whether a tool's function was never entered: it does not take the arguments."""
+    last = list(places(error))[-1:]
+    return isinstance(error, TypeError) and bool(last) and last[0][0] == signs.TOOLS
+
+
+def _by_environment(chain: Sequence[BaseException]) -> str | None:
+    """Return what is missing where the case runs; None when nothing is."""
+    if any(map(_is_mcp_gone, chain)):
+        return "mcp_unavailable"
+    if any(map(_is_out_of_memory, chain)):
+        return "gpu_oom"
+    missing = any(isinstance(one, ImportError) or _is_missing_module(one) for one in chain)
+    return "missing_dependency" if missing else None
+
+
+def _is_missing_module(error: BaseException) -> bool:
+    return isinstance(error, ValueError) and signs.NO_MODULE in str(error)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if "OutOfMemoryError" in class_names(error):
+        return True
+    return isinstance(error, RuntimeError) and signs.OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def _is_mcp_gone(error: BaseException) -> bool:
+    """Return whether the connection to an MCP server could not be made or is closed."""
+    code = getattr(getattr(error, "error", None), "code", None)
+    closed = code == signs.MCP_CLOSED or not signs.GONE.isdisjoint(class_names(error))
+    return closed and _passed(error, signs.MCP)
+
+
+def _by_configuration(chain: Sequence[BaseException]) -> str | None:
+    for cause in chain:
+        refused = isinstance(cause, ValueError) or "OpenAIError" in class_names(cause)
+        if refused and any(phrase in str(cause).lower() for phrase in signs.NO_KEY):
+            return "llm_auth"
+    return "config_error" if any(isinstance(cause, ConfigError) for cause in chain) else None
 
 
 def _by_phase(error: BaseException, when: str) -> str:
@@ -268,7 +259,5 @@ def _by_phase(error: BaseException, when: str) -> str:
         return "setup_error"
     if when == "teardown":
         return "teardown_error"
-    failed = type(error).__name__ in ("Failed", "XFailed")  # pytest.fail, raises and xfail
-    if failed and "from pytest-timeout" in str(error):
-        return "timeout"
-    return "assertion" if failed or isinstance(error, AssertionError) else "test_error"
+    judged = _is_outcome(error) or isinstance(error, AssertionError)
+    return "assertion" if judged else "test_error"

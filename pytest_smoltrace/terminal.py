@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pytest_smoltrace.formats import UNKNOWN, count, duration, line, usd
+from pytest_smoltrace.shortfall import exit_reason, failures, ranked, unscored_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from pytest_smoltrace.config import RunConfig
     from pytest_smoltrace.pipeline import Outcome
 
-UNKNOWN = "-"
-_UNSCORED = ("infra", "judge", "harness")
 _SHOWN_CASES = 3
 _SHOWN_CASES_VERBOSE = 10
 _TEXT_COLUMNS = 2
@@ -71,13 +71,14 @@ def summary_lines(
     else:
         yield "no case was evaluated"
     yield from _incomplete(runs)
-    yield from _failures(cases, summary.get("cases_left_out") or 0)
+    yield from failures(cases, runs, summary.get("cases_left_out") or 0)
+    yield from exit_reason(summary.get("exit_status"), runs)
     shown = _SHOWN_CASES_VERBOSE if verbose else _SHOWN_CASES
     for name, key, write in (("slowest", "duration_ms", duration), ("dearest", "cost_usd", usd)):
         # A long run stores only some of its cases, but always these extremes of all.
         pool = summary[name] if summary.get("cases_left_out") else cases
         yield from _extremes(name, pool, key, write, shown)
-    yield _line("run", where)
+    yield line("run", where)
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -92,36 +93,6 @@ def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def count(number: int | None) -> str:
-    """Return a count with thousands separators."""
-    return UNKNOWN if number is None else f"{number:,}"
-
-
-def usd(amount: float | None) -> str:
-    """Return an amount in USD with three significant digits below one dollar."""
-    if amount is None:
-        return UNKNOWN
-    if amount >= 1 or amount == 0:
-        return f"${amount:,.2f}"
-    # The exponent of the rounded value: 0.09999 has one zero less than it seems.
-    exponent = int(f"{amount:.2e}".partition("e")[2])
-    return f"${amount:.{max(2, 2 - exponent)}f}"
-
-
-def duration(ms: float | None) -> str:
-    """Return a duration in the unit that suits it."""
-    if ms is None:
-        return UNKNOWN
-    if round(ms) < 1_000:  # noqa: PLR2004 (units of time)
-        return f"{ms:.3g} ms" if ms < 1 else f"{ms:.0f} ms"
-    seconds = ms / 1_000
-    if round(seconds, 1) < 60:  # noqa: PLR2004
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
 def run_cost(run: Mapping[str, Any]) -> str:
     """Return the cost of a run; a part that is unknown is said, never counted as nothing."""
     unknown, executed = run["cost_unknown_attempts"], run["executed_attempts"]
@@ -133,14 +104,14 @@ def run_cost(run: Mapping[str, Any]) -> str:
 
 def _details(run: Mapping[str, Any]) -> Iterator[str]:
     """Yield the figures of the only run."""
-    yield _line("passed", f"{_passed(run)}{_interval(run)}")
-    yield _line("model", f"{run['model']}, {run['agent_type']} agent")
+    yield line("passed", f"{_passed(run)}{_interval(run)}")
+    yield line("model", f"{run['model']}, {run['agent_type']} agent")
     prompt, completion = count(run["total_prompt_tokens"]), count(run["total_completion_tokens"])
-    yield _line("tokens", f"{prompt} prompt + {completion} completion{_tokens_unknown(run)}")
-    yield _line("cost", run_cost(run))
-    yield _line("latency", _quantiles(run["p50_duration_ms"], run["p95_duration_ms"]))
+    yield line("tokens", f"{prompt} prompt + {completion} completion{_tokens_unknown(run)}")
+    yield line("cost", run_cost(run))
+    yield line("latency", _quantiles(run["p50_duration_ms"], run["p95_duration_ms"]))
     ttft = (_ms(run["p50_ttft_seconds"]), _ms(run["p95_ttft_seconds"]))
-    yield _line("first token", _quantiles(*ttft))
+    yield line("first token", _quantiles(*ttft))
 
 
 _HEAD = (
@@ -172,11 +143,12 @@ def _one_line(runs: Sequence[Mapping[str, Any]], where: str) -> str:
     passed = sum(run["successful_tests"] for run in runs)
     scored = sum(run["num_tests"] for run in runs)
     unscored = sum(run["errored_tests"] for run in runs)
+    why = f" ({ranked(unscored_of(runs))})" if unscored else ""
     parts = [
         f"smoltrace: {passed} of {scored} passed{_interval(runs[0]) if len(runs) == 1 else ''}",
         f"{count(sum(run['total_tokens'] for run in runs))} tokens",
         run_cost({key: sum(run[key] for run in runs) for key in _COST_KEYS}),
-        *([f"{unscored} not scored"] if unscored else []),
+        *([f"{unscored} not scored{why}"] if unscored else []),
         where,
     ]
     return ", ".join(parts)
@@ -191,27 +163,7 @@ def _incomplete(runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         if run["run_status"] != "completed" or run["run_stop_reason"] != "completed":
             done = f"{run['completed_tests']} of {run['planned_tests']} cases"
             name = f"{run['model']}, {run['agent_type']} agent"
-            yield _line("incomplete", f"{done} of {name} ({run['run_stop_reason']})")
-
-
-def _failures(cases: Sequence[Mapping[str, Any]], left_out: int) -> Iterator[str]:
-    """Yield why cases failed: what the agent did, then what kept it from being judged."""
-    note = f" among the first {count(len(cases))} attempts" if left_out else ""
-    failed = [case for case in cases if case["scored"] and case["error_type"]]
-    if failed:
-        yield _line("failed", f"{_by_type(failed)}{note}")
-    unscored = [case for case in cases if not case["scored"]]
-    for category in _UNSCORED:
-        errors = [case for case in unscored if case["error_category"] == category]
-        if errors:
-            yield _line(f"{category} errors", f"{_by_type(errors)} (not scored){note}")
-
-
-def _by_type(cases: Iterable[Mapping[str, Any]]) -> str:
-    """Return the error types with their numbers, the most frequent first."""
-    kinds = Counter(case["error_type"] or UNKNOWN for case in cases)
-    ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
-    return ", ".join(f"{number} {kind}" for kind, number in ranked)
+            yield line("incomplete", f"{done} of {name} ({run['run_stop_reason']})")
 
 
 def _extremes(
@@ -225,7 +177,7 @@ def _extremes(
     known = [case for case in cases if case[key]]
     if len(known) > 1:
         for case in sorted(known, key=lambda case: -float(case[key]))[:shown]:
-            yield _line(name, f"{write(case[key]):>11}  {case['nodeid'] or case['case_id']}")
+            yield line(name, f"{write(case[key]):>11}  {case['nodeid'] or case['case_id']}")
             name = ""
 
 
@@ -259,11 +211,6 @@ def _quantiles(p50_ms: float | None, p95_ms: float | None) -> str:
 def _ms(seconds: float | None) -> float | None:
     """Return milliseconds."""
     return None if seconds is None else 1_000 * seconds
-
-
-def _line(name: str, text: str) -> str:
-    """Return a line of the summary."""
-    return f"{name:<14} {text}".rstrip()
 
 
 def _near(path: Path) -> str:

@@ -10,9 +10,9 @@ import requests
 from huggingface_hub import errors as hub
 from smolagents import utils as smol
 
-from pytest_smoltrace import taxonomy
+from pytest_smoltrace import signs, taxonomy
 from pytest_smoltrace.errors import CheckFailed, ConfigError
-from pytest_smoltrace.taxonomy import CATEGORY, VERDICTS, classify, error_type, step_error_type
+from pytest_smoltrace.taxonomy import CATEGORY, VERDICTS, classify, error_type, step_error
 
 # The HTTP library of the clients: httpx, or its successor under another name.
 HTTPX = hub.HTTPError.__module__.partition(".")[0]
@@ -205,7 +205,7 @@ def test_missing_dependency():
 )
 def test_errors_of_agents(name, wanted, category):
     error = getattr(smol, name)("no", LOGGER)
-    assert step_error_type(error) == wanted
+    assert step_error(error).type == wanted
     fact = classify(error, "call")
     assert (fact.type, fact.category) == (wanted, category)
     assert fact.exception_type == f"smolagents.utils.{name}"
@@ -213,14 +213,14 @@ def test_errors_of_agents(name, wanted, category):
 
 def test_an_unknown_tool():
     error = smol.AgentToolExecutionError("Unknown tool serach, should be one of: search", LOGGER)
-    assert step_error_type(error) == "tool_not_found"
+    assert step_error(error).type == "tool_not_found"
     assert error_type(error) == "tool_not_found"
 
 
 def test_a_step_error_is_the_agents_whatever_the_tool_met():
     cause = status_error(401)
     error = chained(smol.AgentToolExecutionError("weather service refused", LOGGER), cause)
-    assert step_error_type(error) == "tool_error"
+    assert step_error(error).type == "tool_error"
     assert error_type(error) == "tool_error"
 
 
@@ -309,8 +309,11 @@ def test_verdicts_are_faults_of_the_agent():
 
 def test_every_type_that_can_be_returned_has_a_category():
     possible = {
-        *taxonomy._STATUS.values(),
-        *taxonomy._STEP_ERRORS.values(),
-        *taxonomy._CLASSES.values(),
+        *signs.STATUS.values(),
+        *signs.STEP_ERRORS.values(),
+        *signs.CLASSES.values(),
+        *signs.TRANSPORT.values(),
+        *signs.CODES.values(),
+        *signs.BEFORE_JUDGE,
     }
     assert possible <= set(CATEGORY)

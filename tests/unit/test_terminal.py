@@ -19,6 +19,7 @@ def run(**changes):
         "run_status": "completed",
         "run_stop_reason": "completed",
         "errored_tests": 4,
+        "error_types": {"max_steps": 1, "llm_rate_limit": 2, "llm_auth": 1, "setup_error": 1},
         "num_tests": 60,
         "successful_tests": 52,
         "success_rate": 100 * 52 / 60,
@@ -159,13 +160,51 @@ def test_quiet_is_one_line():
     (line,) = lines(summary(run()), verbose=-1)
     assert line == (
         "smoltrace: 52 of 60 passed (86.7 %, 75.8 to 93.1 %), 1,310,000 tokens, $0.240,"
-        " 4 not scored, s1"
+        " 4 not scored (2 llm_rate_limit, 1 llm_auth, 1 setup_error), s1"
     )
     unpriced = run(total_cost_usd=0.0, cost_unknown_attempts=62)
     two = lines(summary(run(), unpriced, cases=[]), verbose=-2)
     assert two == [
-        "smoltrace: 104 of 120 passed, 2,620,000 tokens, $0.240 + 62 unpriced, 8 not scored, s1"
+        "smoltrace: 104 of 120 passed, 2,620,000 tokens, $0.240 + 62 unpriced, 8 not scored"
+        " (4 llm_rate_limit, 2 llm_auth, 2 setup_error), s1"
     ]
+
+
+@pytest.mark.parametrize(
+    ("figures", "rest"),
+    [
+        ({"num_tests": 20, "successful_tests": 20}, "all 20 evaluated cases passed"),
+        ({"num_tests": 20, "successful_tests": 15}, "15 of 20 evaluated passed"),
+        ({"num_tests": 1, "successful_tests": 1}, "1 of 1 evaluated passed"),
+        ({"num_tests": 0, "successful_tests": 0}, "no other case was"),
+    ],
+)
+def test_an_exit_code_without_a_failed_case_is_explained(figures, rest):
+    value = summary(run(error_types={"llm_connection": 4, "llm_rate_limit": 6}, **figures))
+    (found,) = [line for line in lines({**value, "exit_status": 1}) if line.startswith("exit")]
+    assert found == (
+        "exit code 1    10 cases could not be evaluated (6 llm_rate_limit, 4 llm_connection); "
+        + rest
+    )
+    assert not any(line.startswith("exit") for line in lines({**value, "exit_status": 0}))
+
+
+def test_an_exit_code_of_failed_cases_needs_no_explanation():
+    value = summary(run(error_types={"max_steps": 3}, errored_tests=0))
+    assert not any(line.startswith("exit") for line in lines({**value, "exit_status": 1}))
+
+
+def test_one_case_that_could_not_be_evaluated():
+    value = summary(run(error_types={"judge_error": 1}), run(error_types={}))
+    (found,) = [line for line in lines({**value, "exit_status": 1}) if line.startswith("exit")]
+    assert "1 case could not be evaluated (1 judge_error); 104 of 120" in found
+
+
+def test_a_long_run_names_the_errors_of_all_its_cases():
+    value = summary(run(error_types={"llm_auth": 12_000, "setup_error": 1}), cases=CASES[:1])
+    found = lines({**value, "cases_left_out": 12_000, "slowest": [], "dearest": []})
+    assert "infra errors   12,000 llm_auth (not scored)" in found
+    assert "harness errors 1 setup_error (not scored)" in found
 
 
 def test_several_runs_are_one_aligned_table():

@@ -1,0 +1,40 @@
+"""How figures are written for a person."""
+
+from __future__ import annotations
+
+UNKNOWN = "-"
+
+
+def count(number: int | None) -> str:
+    """Return a count with thousands separators."""
+    return UNKNOWN if number is None else f"{number:,}"
+
+
+def usd(amount: float | None) -> str:
+    """Return an amount in USD with three significant digits below one dollar."""
+    if amount is None:
+        return UNKNOWN
+    if amount >= 1 or amount == 0:
+        return f"${amount:,.2f}"
+    # The exponent of the rounded value: 0.09999 has one zero less than it seems.
+    exponent = int(f"{amount:.2e}".partition("e")[2])
+    return f"${amount:.{max(2, 2 - exponent)}f}"
+
+
+def duration(ms: float | None) -> str:
+    """Return a duration in the unit that suits it."""
+    if ms is None:
+        return UNKNOWN
+    if round(ms) < 1_000:  # noqa: PLR2004 (units of time)
+        return f"{ms:.3g} ms" if ms < 1 else f"{ms:.0f} ms"
+    seconds = ms / 1_000
+    if round(seconds, 1) < 60:  # noqa: PLR2004
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def line(name: str, text: str) -> str:
+    """Return a line of the summary."""
+    return f"{name:<14} {text}".rstrip()
