@@ -201,11 +201,22 @@ def report_sections(case: Callable[[], float], clock: Clock, cases: int) -> None
     print(f"  sections, us: {', '.join(parts)}")
 
 
+def observer(config: Any, book: PriceBook) -> Capture:
+    """Return what observes the cases, as a session without limits has it."""
+    return Capture(
+        pricer(config, book, NoHooks()),
+        bounds=config.limits,
+        coordination=None,
+        hide_content=False,
+        worker_id="main",
+    )
+
+
 def measure(agent_type: str, cases: int, folder: Path, *, profile: bool, sections: bool) -> None:
     clock = Clock()
     config = RunConfig(models=(ModelSpec(provider="bench", model_id="scripted"),))
     book = PriceBook.load(None)
-    capture = Capture(pricer(config, book, NoHooks()), hide_content=False, worker_id="main")
+    capture = observer(config, book)
     replay = Replay(agent_type, clock)
     capture.start()
     replay.record(capture)
@@ -219,7 +230,7 @@ def measure(agent_type: str, cases: int, folder: Path, *, profile: bool, section
     started = instrumentors.Instrumentors.start
     instrumentors.Instrumentors.start = lambda *_, **__: None
     try:
-        again = Capture(pricer(config, book, NoHooks()), hide_content=False, worker_id="main")
+        again = observer(config, book)
         again.start()
 
         def case() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_smoltrace import taxonomy
@@ -29,6 +29,7 @@ _BACK_OFF_LIMIT_S = 60.0
 _JITTER = 0.25
 _POLL_S = 0.05
 _NOTED_AFTER_S = 1.0
+_FREE: AbstractContextManager[None] = nullcontext()
 
 
 class Waiting(Protocol):
@@ -74,34 +75,22 @@ class Gate:
         never = retryer is not None and getattr(retryer, "max_attempts", None) == 1
         return 0 if never else self._bounds.max_retries
 
-    @contextmanager
-    def slot(self, call: LLMCallInProgress, model: Any) -> Iterator[None]:
+    def slot(self, call: LLMCallInProgress, model: Any) -> AbstractContextManager[None]:
         """Hold one of the slots of the endpoint while a request is under way."""
-        slot = self._slot(call, model)
         call.traffic.due = None
-        try:
-            yield
-        finally:
-            if slot is not None:
-                slot.release()
+        limit, shared = self._bounds.max_concurrency, self._coordination
+        if limit is None or shared is None or call.nested:
+            return _FREE
+        return self._held(call, shared, endpoint_of(model), limit)
 
-    @contextmanager
-    def timed(self, call: LLMCallInProgress) -> Iterator[None]:
+    def timed(self, call: LLMCallInProgress) -> AbstractContextManager[None]:
         """Interrupt a request, or the wait for the next chunk of it, that is over its limit.
 
         Raises:
             RequestTimeout: The limit is over; the time between two chunks counts too.
         """
         limit_s = self._bounds.request_timeout
-        if limit_s is None:
-            yield
-            return
-        now, traffic = time.monotonic(), call.traffic
-        due = traffic.due = traffic.due or now + limit_s
-        with self.limits.limited(due - now, lambda _: self._too_late(call)) as scope:
-            if scope.deadline is not None:
-                scope.deadline.on_expiry = traffic.hang_up
-            yield
+        return _FREE if limit_s is None else self._timed(call, limit_s)
 
     def wait_for_retry(self, call: LLMCallInProgress, error: Exception, attempt: int) -> bool:
         """Wait before a call is sent again; False when it should not be.
@@ -128,11 +117,29 @@ class Gate:
             self._notes.resumed()
         return True
 
-    def _slot(self, call: LLMCallInProgress, model: Any) -> Slot | None:
-        limit, shared = self._bounds.max_concurrency, self._coordination
-        if limit is None or shared is None or call.nested:
-            return None
-        endpoint, waited_s, noted = endpoint_of(model), 0.0, False
+    @contextmanager
+    def _timed(self, call: LLMCallInProgress, limit_s: float) -> Iterator[None]:
+        now, traffic = time.monotonic(), call.traffic
+        due = traffic.due = traffic.due or now + limit_s
+        with self.limits.limited(due - now, lambda _: self._too_late(call)) as scope:
+            if scope.deadline is not None:
+                scope.deadline.on_expiry = traffic.hang_up
+            yield
+
+    @contextmanager
+    def _held(
+        self, call: LLMCallInProgress, shared: Coordination, endpoint: str, limit: int
+    ) -> Iterator[None]:
+        slot = self._wait_for_slot(call, shared, endpoint, limit)
+        try:
+            yield
+        finally:
+            slot.release()
+
+    def _wait_for_slot(
+        self, call: LLMCallInProgress, shared: Coordination, endpoint: str, limit: int
+    ) -> Slot:
+        waited_s, noted = 0.0, False
         try:
             while (slot := shared.try_slot(endpoint, limit)) is None:
                 self.limits.sleep(_POLL_S)
