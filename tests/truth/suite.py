@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.truth.scripted_server import ScriptedServer, Served
 
@@ -359,6 +360,25 @@ def check_times(finished: Finished, case: str, served: Sequence[Served]) -> None
     assert row["gen_ai.server.tbt"] * tokens == pytest.approx(
         sum(streams), abs=TOLERANCE_S * len(streams)
     )
+
+
+def check_times_of(
+    finished: Finished,
+    cases: Mapping[str, Callable[[Finished], Sequence[Served]]],
+    again: Callable[[], Finished],
+) -> None:
+    """The times of each case hold in one of three runs: a busy machine holds single calls up."""
+    late = dict(cases)
+    for attempt in range(3):
+        finished = again() if attempt else finished
+        for case, served in tuple(late.items()):
+            with suppress(AssertionError):
+                check_times(finished, case, served(finished))
+                del late[case]
+        if not late:
+            return
+    for case, served in late.items():
+        check_times(finished, case, served(finished))
 
 
 def check_no_times(finished: Finished, case: str) -> None:

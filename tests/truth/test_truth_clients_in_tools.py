@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -179,16 +180,8 @@ def test_call_stands_in_its_tool(finished: suite.Finished, case: str) -> None:
 
 
 def test_times(finished: suite.Finished, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for attempt in range(3):
-        try:
-            for case in (case for case in CASES if "stream" in case):
-                suite.check_times(finished, row_of(case), served_of(finished, case))
-        except AssertionError:
-            if attempt == 2:
-                raise
-            finished = run(tmp_path_factory)
-        else:
-            return
+    streamed = {row_of(case): partial(served_of, case=case) for case in CASES if "stream" in case}
+    suite.check_times_of(finished, streamed, lambda: run(tmp_path_factory))
 
 
 def test_every_call_counts_once(finished: suite.Finished) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from operator import methodcaller
 
 import pytest
 
@@ -223,16 +224,12 @@ def test_numbers(finished: suite.Finished, case: str) -> None:
 
 def test_times(finished: suite.Finished, tmp_path_factory: pytest.TempPathFactory) -> None:
     """TTFT is that of the first content, not of the first event; a busy machine may try again."""
-    for attempt in range(3):
-        try:
-            for case, name in ((case, name) for case, (name, timed) in CASES.items() if timed):
-                suite.check_times(finished, f"test_generated.py::{case}", finished.of(name))
-        except AssertionError:
-            if attempt == 2:
-                raise
-            finished = run(tmp_path_factory)
-        else:
-            return
+    streamed = {
+        f"test_generated.py::{case}": methodcaller("of", name)
+        for case, (name, timed) in CASES.items()
+        if timed
+    }
+    suite.check_times_of(finished, streamed, lambda: run(tmp_path_factory))
 
 
 def test_concurrent_calls(finished: suite.Finished) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -261,22 +262,11 @@ def test_litellm_times(
     cell: tuple[Endpoint, bool],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """All calls of one run are within 20 ms; a run that a busy machine held up is repeated."""
     if not cell[1]:
         pytest.skip("not streamed")
-    for _ in range(2):
-        try:
-            return check_both(finished, cell[0])
-        except AssertionError:
-            finished = run_cell(cell, tmp_path_factory)
-    return check_both(finished, cell[0])
-
-
-def check_both(finished: suite.Finished, endpoint: Endpoint) -> None:
-    for case in ("tool", "code"):
-        served = endpoint.served(finished, case)
-        assert all(one.stream for one in served)
-        suite.check_times(finished, case, served)
+    streamed = {case: partial(cell[0].served, case=case) for case in ("tool", "code")}
+    assert all(one.stream for served in streamed.values() for one in served(finished))
+    suite.check_times_of(finished, streamed, lambda: run_cell(cell, tmp_path_factory))
 
 
 def test_litellm_every_call_counts_once(finished: suite.Finished) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -108,6 +109,7 @@ def test_warm(smoltrace_case):
     with OpenAI(base_url=SERVER, api_key="none", max_retries=0) as client:
         called(client.responses, "warm")
         stream(client.responses, "warm")
+        managed(client.responses, "warm")
 
 
 SYNC = (
@@ -282,16 +284,8 @@ def test_numbers(finished: suite.Finished, name: str) -> None:
 
 
 def test_times(finished: suite.Finished, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for attempt in range(3):
-        try:
-            for name in (name for name, streamed in CASES.items() if streamed):
-                suite.check_times(finished, row_of(name), finished.of(name))
-        except AssertionError:
-            if attempt == 2:
-                raise
-            finished = run(tmp_path_factory)
-        else:
-            return
+    streamed = {row_of(name): methodcaller("of", name) for name in CASES if CASES[name]}
+    suite.check_times_of(finished, streamed, lambda: run(tmp_path_factory))
 
 
 def test_concurrent_calls(finished: suite.Finished) -> None:
