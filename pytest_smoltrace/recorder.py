@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.outcomes import Failed  # pytest.fail.Exception, which type checkers do not know
 
-from pytest_smoltrace import taxonomy, verdict
+from pytest_smoltrace import short_traceback, taxonomy, verdict
 from pytest_smoltrace.capture import Capture, Case, CaseStopped
 from pytest_smoltrace.causes import is_caused_by
 from pytest_smoltrace.counting import KIND, Count
@@ -136,6 +136,9 @@ class Recorder:
             if self._hide:
                 # It may repeat the prompt or the answer; type and status say what happened.
                 error = replace(error, message=HIDDEN_CONTENT)
+            if error.category == "infra" and report.failed:
+                shown = short_traceback.shorten(item, call.excinfo, error)
+                report.longrepr = shown or report.longrepr
         case.note_report(report.when, report.outcome, error)
         decide(case, report, error)
 
