@@ -1,3 +1,3 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.truth.suite")
+pytest.register_assert_rewrite("tests.truth.suite", "tests.truth.accounts")
