@@ -93,7 +93,13 @@ class LocalServer:
         weights = resolve_weights(self._name_or_path)
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
             process = self._spawn(weights, log)
-            url = _read_url(process)
+            try:
+                url = _read_url(process)
+            except BaseException:
+                # A signal: while the weights are loaded, nobody reads the child's stdin.
+                process.kill()
+                _end(process)
+                raise
             if url is None:
                 _end(process)
                 raise ConfigError(_failure(weights, process.returncode, log))

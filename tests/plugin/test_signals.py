@@ -6,17 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import uuid
 from pathlib import Path
 
 import pytest
 
+from pytest_smoltrace.dist import Role
+from pytest_smoltrace.signals import Signals
 from tests.plugin.conftest import Run
 from tests.truth.scripted_server import Reply, ScriptedServer, ToolCall
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
-BOTH = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+INT, TERM = (pytest.param(n, id=n.name) for n in (signal.SIGINT, signal.SIGTERM))
+BOTH = pytest.mark.parametrize("signum", [INT, TERM])
 CAUSE = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 COMMAND = "from pytest_smoltrace.cli import main; raise SystemExit(main())"
 START_S = 40.0
@@ -145,7 +149,7 @@ def start(suite, pytester):
         session.kill()
 
 
-def check_stopped(session, signum, *, finished, cut, planned):
+def check_stopped(session, signum, *, finished, cut, planned, agent_type="tool"):
     """The finished cases are there, the cut ones are marked, and no rate has them."""
     assert session.ret == pytest.ExitCode.INTERRUPTED, session.out + session.err
     results = session.results
@@ -156,7 +160,7 @@ def check_stopped(session, signum, *, finished, cut, planned):
         row = results[name]
         assert (row["error_type"], row["error_category"]) == ("interrupted", "harness")
         assert (row["scored"], row["counted"]) == (False, True)
-        assert (row["model"], row["agent_type"]) == ("m", "tool")
+        assert (row["model"], row["agent_type"]) == ("m", agent_type)
     board = session.board
     assert (board["planned_tests"], board["completed_tests"]) == (planned, len(finished))
     assert (board["num_tests"], board["interrupted_tests"]) == (len(finished), len(cut))
@@ -270,10 +274,15 @@ def pytest_runtest_logstart(nodeid):
         hang("here")
 """,
     "before its report is written": """
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report):
-    if "test_done" in report.nodeid and report.when == "teardown":
-        hang("here")
+class Before:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report):
+        if "test_done" in report.nodeid and report.when == "teardown":
+            hang("here")
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session):
+    session.config.pluginmanager.register(Before())
 """,
     "after its report is written": """
 @pytest.hookimpl(trylast=True)
@@ -526,16 +535,25 @@ def check_workers_stopped(session, signum, *, tokens):
     assert "INTERNALERROR" not in session.out + session.err
 
 
-@BOTH
-@pytest.mark.parametrize("group", [True, False], ids=["group", "controller"])
-def test_a_signal_with_workers(start, group, signum):
+@pytest.mark.parametrize(
+    ("to", "signum"),
+    [
+        ("group", signal.SIGINT),
+        ("group", signal.SIGTERM),
+        ("controller", signal.SIGINT),
+        ("controller", signal.SIGTERM),
+        ("controller and group", signal.SIGTERM),  # as `timeout` does
+    ],
+)
+def test_a_signal_with_workers(start, to, signum):
     session = start(TWO_WORKERS, *SPREAD)
     session.reaches("pid-TestA", "pid-TestB", "here")
     time.sleep(0.5)
-    session.signal(signum, group=group)
-    begun = time.monotonic()
+    if "controller" in to:
+        session.signal(signum)
+    if "group" in to:
+        session.signal(signum, group=True)
     session.ends()
-    assert time.monotonic() - begun < 15
     check_workers_stopped(session, signum, tokens=2 * 110)
 
 
@@ -606,3 +624,170 @@ def test_ctrl_c_in_one_worker_stops_the_session_as_xdist_does(start):
     assert rows["TestB::test_done"]["outcome"] == "passed"
     assert rows["TestA::test_cut"]["outcome"] == "passed"
     assert session.stop_reason == "interrupted"
+
+
+IN_CODE = """
+import pytest
+pytestmark = pytest.mark.smoltrace(agent_type="code")
+
+def test_done(waits):
+    waits("answer Bern")
+
+def test_cut(waits):
+    waits("call look city=Bern; call wait_for_it city=Bern; answer Bern")
+
+def test_never(waits):
+    waits("answer Bern")
+"""
+
+
+@BOTH
+def test_a_signal_while_generated_code_runs_a_tool(start, signum):
+    session = start(IN_CODE)
+    session.reaches("here")
+    session.signal(signum).ends()
+    check_stopped(
+        session, signum, finished=["test_done"], cut=["test_cut"], planned=3, agent_type="code"
+    )
+    assert session.results["test_cut"]["gen_ai.usage.total_tokens"] == 2 * 110
+
+
+LOCAL_SERVER = """
+import pathlib, subprocess, sys
+from pytest_smoltrace.capture import local_model
+
+# A child that says where it is reached and then waits for the end of its stdin.
+SAYS = 'import sys; print(\\'{"url": "http://127.0.0.1:9"}\\', flush=True); sys.stdin.read()'
+# A child that is still loading its weights.
+LOADS = 'import pathlib, time; pathlib.Path("here").touch(); time.sleep(60)'
+
+def spawn(server, weights, log):
+    code = LOADS if pathlib.Path("loads").exists() else SAYS
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True, start_new_session=True)
+    pathlib.Path("server").write_text(str(process.pid))
+    return process
+
+local_model.LocalServer._spawn = spawn
+local_model._require_runtime = lambda: None
+local_model.resolve_weights = lambda name: pathlib.Path(name)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "xdist"])
+def test_the_local_server_ends_with_the_session(start, workers):
+    source = TEST.format(cut=CUT["in a fixture's setup"]).replace("ask(", "print(")
+    session = start(source, *workers, conftest=LOCAL_SERVER, model="local")
+    session.reaches("here")
+    server = int((session.folder / "server").read_text())
+    assert server in alive(session.token)
+    session.signal(signal.SIGTERM).ends()  # all that it started has ended
+    assert session.ret == pytest.ExitCode.INTERRUPTED
+    assert session.stop_reason == "interrupted"
+
+
+@BOTH
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "xdist"])
+def test_a_signal_while_the_local_server_starts(start, workers, signum):
+    (Path.cwd() / "loads").touch()
+    session = start(PASSES, *workers, conftest=LOCAL_SERVER, model="local")
+    session.reaches("here")
+    session.signal(signum).ends()
+    assert session.ret == pytest.ExitCode.INTERRUPTED
+    assert session.runs == []
+    assert "Traceback" not in session.out + session.err
+
+
+COMMAND_HANGS = """
+import pathlib, time
+from pytest_smoltrace.exporters import parquet
+
+def hang(*args):
+    pathlib.Path("builds").touch()
+    time.sleep(60)
+
+parquet.write = hang
+"""
+
+
+@BOTH
+def test_a_signal_in_the_command(start, signum):
+    session = start(PASSES)
+    session.ends()
+    (directory,) = session.runs
+    command = [sys.executable, "-c", COMMAND_HANGS + COMMAND, "build", str(directory)]
+    build = Session(session.folder, command)
+    try:
+        build.reaches("builds")
+        build.signal(signum).ends()
+    finally:
+        build.kill()
+    assert build.ret == 128 + signum
+    assert build.err == f"pytest-smoltrace: stopped by {CAUSE[signum]}\n"
+    assert session.outcomes == {"test_done": ("passed", None)}
+
+
+@BOTH
+def test_a_write_is_not_cut_off(signum, request):
+    session = types.SimpleNamespace(shouldstop=False)
+    signals = Signals(Role(name="standalone"))
+    before = signal.getsignal(signal.SIGTERM)
+    signals.install(session)
+    request.addfinalizer(signals.restore)
+    written = []
+    with pytest.raises(KeyboardInterrupt), signals.deferred():  # noqa: PT012 - the order is it
+        signal.raise_signal(signum)
+        written.append("whole")
+    assert written == ["whole"]
+    assert session.shouldstop == ("SIGTERM" if signum == signal.SIGTERM else False)
+    signals.restore()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_signals_in_quick_succession_are_one_request(request, monkeypatch):
+    signals = Signals(Role(name="standalone"))
+    signals.install(types.SimpleNamespace(shouldstop=False))
+    request.addfinalizer(signals.restore)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    session = types.SimpleNamespace(exitstatus=0)
+    with signals.closing(session, Path("run")) as problems:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert (session.exitstatus, problems) == (0, [])
+    monkeypatch.setattr("pytest_smoltrace.signals.REPEAT_S", 0.0)
+    with signals.closing(session, Path("run")) as problems:
+        signal.raise_signal(signal.SIGINT)
+    assert session.exitstatus == pytest.ExitCode.INTERRUPTED
+    assert problems[0].endswith("pytest-smoltrace build run")
+
+
+MANY = """
+import pathlib, pytest
+
+@pytest.mark.parametrize("n", range(20))
+def test_case(ask, n):
+    ask("answer Bern")
+    pathlib.Path(f"done-{n}").touch()
+"""
+
+BUSY = """
+def pytest_runtest_logreport(report):
+    if hasattr(report, "node") and "[0]" in report.nodeid and report.when == "teardown":
+        hang("here")
+"""
+
+
+def test_reports_that_the_controller_has_not_seen_yet_are_kept(start):
+    session = start(MANY, "-n", "1", conftest=BUSY)
+    session.reaches("here", "done-3")
+    time.sleep(0.5)
+    session.signal(signal.SIGTERM).ends()
+    done = {f"test_case[{n}]": ("passed", None) for n in range(4)}
+    assert session.outcomes == done
+    board = session.board
+    assert (board["planned_tests"], board["completed_tests"]) == (20, 4)
+    assert board["interrupted_tests"] == 0
+    assert "4 of 20 cases finished and kept\n" in session.out
+    assert "4 passed" in session.out
