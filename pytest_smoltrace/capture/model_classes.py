@@ -19,6 +19,7 @@ class ModelClasses:
         self._wrap = wrap
         self._is_in_call = is_in_call
         self._originals: list[tuple[type, str, Any]] = []
+        self._inherited: list[tuple[type, str]] = []
         self._base: type | None = None
 
     def snapshot(self) -> None:
@@ -30,11 +31,17 @@ class ModelClasses:
             for name in METHODS:
                 if name in cls.__dict__:
                     self._originals.append((cls, name, cls.__dict__[name]))
+                else:
+                    self._inherited.append((cls, name))
 
     def install(self) -> None:
         """Wrap every model class; other wrappers of models are bypassed."""
         for cls, name, original in self._originals:
             setattr(cls, name, self._wrap(name, original))
+        for cls, name in self._inherited:
+            if name in cls.__dict__:
+                # OpenInference wraps what AzureOpenAIModel and others inherit, past their parent.
+                delattr(cls, name)
         base = self._base
 
         def init_subclass(cls: Any, /, **kwargs: Any) -> None:
@@ -53,6 +60,7 @@ class ModelClasses:
         for cls, name, original in reversed(self._originals):
             setattr(cls, name, original)
         self._originals.clear()
+        self._inherited.clear()
         if self._base is not None and "__init_subclass__" in self._base.__dict__:
             del self._base.__init_subclass__
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,7 @@ MODELS = {
     "ollama": f"ollama:{suite.MODEL}",
     "azure": f"azure:{suite.MODEL}",
 }
+SYSTEMS = {"inference": "huggingface", "litellm": "openai", "azure": "azure.ai.openai"}
 ARGUMENTS = {
     "azure": (
         "--smoltrace-model-arg=api_key=none",
@@ -180,10 +182,16 @@ def test_agent_columns(finished: suite.Finished, cell: tuple[str, bool]) -> None
     assert tool["stop_reason"] == code["stop_reason"] == "final_answer"
     assert tool["model"] == MODELS[cell[0]].partition(":")[2]
     assert finished.trace("tool")["provider"] == cell[0]
+    assert finished.trace("tool")["gen_ai.system"] == SYSTEMS.get(cell[0], cell[0])
+    assert not any(span["name"].endswith("Model.generate") for span in tool_spans(finished))
     sent = [t["function"]["name"] for one in finished.of("tool") for t in one.body["tools"]]
     recorded = [t["function"]["name"] for t in json.loads(finished.trace("tool")["llm.tools"])]
     assert set(recorded) == set(sent) == {"add", "final_answer"}
     assert len(recorded) == 2
+
+
+def tool_spans(finished: suite.Finished) -> list[dict[str, Any]]:
+    return list(finished.trace("tool")["spans"])
 
 
 def test_leaderboard(finished: suite.Finished) -> None:
