@@ -73,6 +73,7 @@ class Capture:
 
     def start(self) -> None:
         """Begin to observe."""
+        self.limits.watchdog.start()
         self._tap.snapshot()
         self._tool_limit.install()
         self._instrumentors.start(self._provider, hide_content=self._hide)

@@ -64,7 +64,7 @@ class Watchdog:
         """Begin to watch a deadline."""
         self._deadlines.append(deadline)
         if self._thread is None:
-            self._start()
+            self._begin()
         if deadline.at < self._next:
             self._wake.put(True)
 
@@ -76,21 +76,23 @@ class Watchdog:
         if deadline.expired and deadline.thread_id != threading.main_thread().ident:
             _raise_in(deadline.thread_id, None)
 
+    def start(self) -> None:
+        """Take the signal; only the main thread can."""
+        if self._signal is not None and threading.current_thread() is threading.main_thread():
+            self._handler_before = signal.signal(self._signal, self._interrupt)
+
     def stop(self) -> None:
         """End the thread and give the signal back."""
-        if self._thread is None:
-            return
-        self._wake.put(False)
-        self._thread.join(_JOIN_S)
-        self._thread = None
+        if self._thread is not None:
+            self._wake.put(False)
+            self._thread.join(_JOIN_S)
+            self._thread = None
         self._deadlines.clear()
         if self._signal is not None and self._handler_before is not None:
             signal.signal(self._signal, self._handler_before)
             self._handler_before = None
 
-    def _start(self) -> None:
-        if self._signal is not None and threading.current_thread() is threading.main_thread():
-            self._handler_before = signal.signal(self._signal, self._interrupt)
+    def _begin(self) -> None:
         self._thread = threading.Thread(target=self._watch, name="smoltrace-watchdog", daemon=True)
         self._thread.start()
 
