@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import GeneratorType
@@ -20,7 +21,7 @@ from pytest_smoltrace.capture.limits import CaseStopped
 from pytest_smoltrace.capture.model_identity import Families, display_id
 from pytest_smoltrace.capture.watchdog import LimitReached
 from pytest_smoltrace.causes import is_caused_by
-from pytest_smoltrace.counting import ROLE
+from pytest_smoltrace.counting import ROLE, tool_name
 from pytest_smoltrace.facts import AgentRun, ErrorFact, RawSpan
 
 Note = Callable[[AgentRun], None]
@@ -190,19 +191,26 @@ class AgentWatch:
     def _rejected(self, agent: Any, steps: Sequence[Any]) -> int:
         if agent_type(agent) != "tool":
             return 0
-        managed = getattr(agent, "managed_agents", {})
-        starts: list[int] | None = None
+        others = (*_NOT_TOOLS, *getattr(agent, "managed_agents", {}))
+        spans: Sequence[RawSpan] | None = None
         rejected = 0
         for step in steps:
-            asked = [c for c in step.tool_calls or () if c.name not in (*_NOT_TOOLS, *managed)]
+            asked = Counter(name for name in _asked_tools(step) if name not in others)
             if not asked:
                 continue
-            if starts is None:
-                starts = [span.start_unix_ns for span in self._tool_spans()]
+            if spans is None:
+                spans = self._tool_spans()
             first, last = step.timing.start_time * 1e9, (step.timing.end_time or 0) * 1e9
-            ran = sum(1 for start in starts if first <= start <= last)
-            rejected += max(len(asked) - ran, 0)
+            ran = Counter(tool_name(s) for s in spans if first <= s.start_unix_ns <= last)
+            rejected += (asked - ran).total()
         return rejected
+
+
+def _asked_tools(step: Any) -> Iterator[str]:
+    """Yield the names of the tools that the model called in a step."""
+    # smolagents notes a step's calls only once all of them have ended well.
+    for call in getattr(step.model_output_message, "tool_calls", None) or ():
+        yield str(call.function.name)
 
 
 def agent_type(agent: Any) -> str:
