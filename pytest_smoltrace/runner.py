@@ -10,10 +10,11 @@ import pytest
 from pytest_smoltrace import dist
 from pytest_smoltrace.case_view import CaseView
 from pytest_smoltrace.codec import encode_case
+from pytest_smoltrace.coroutines import held
 from pytest_smoltrace.fixtures import SessionView
 from pytest_smoltrace.models import Models
 from pytest_smoltrace.recorder import CASE, Recorder, is_untraced
-from pytest_smoltrace.scrub import failure_line, without_texts
+from pytest_smoltrace.scrub import failure_line, without_answers, without_texts
 from pytest_smoltrace.spending import pricer
 
 if TYPE_CHECKING:
@@ -58,13 +59,23 @@ class CaseRunner:
         case = item.stash[CASE]
         with case.phase("call"), self._recorder.enforced(case):
             try:
-                with self._recorder.stoppable(), self._recorder.capture.limited(case):
+                with (
+                    self._recorder.stoppable(),
+                    self._recorder.capture.limited(case),
+                    held(item, "obj", self._recorder.capture.in_phase),
+                ):
                     result = yield
             except (Exception, pytest.fail.Exception):
                 self._ask_for_results(item)
                 raise
             self._ask_for_results(item)
             return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        """Keep a coroutine fixture to the phase that runs it, its end included."""
+        with held(fixturedef, "func", self._recorder.capture.in_phase):
+            return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(
@@ -167,5 +178,6 @@ class CaseRunner:
     def _encoded(self, record: CaseRecord) -> str:
         """Return the bundle of an attempt as it may be stored."""
         if self._hide:
-            record = replace(record, extra=without_texts(record.extra))
+            declared = without_answers(record.declared)
+            record = replace(record, declared=declared, extra=without_texts(record.extra))
         return self._session.redactor.json(encode_case(record))

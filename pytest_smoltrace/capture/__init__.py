@@ -68,7 +68,7 @@ class Capture:
         gate = Gate(self.limits, bounds, self.budgets, self, coordination)
         self._tap = ModelTap(self._tracer, self, self.families, gate, hide_content=hide_content)
         self._tool_limit = ToolLimit(self.limits, bounds.tool_timeout)
-        self._threads = ThreadHooks(self.limits, self._is_in_call)
+        self._threads = ThreadHooks(self.limits, self._is_in_case, self._is_in_call)
         self._closed: deque[int] = deque(maxlen=1000)
 
     def start(self) -> None:
@@ -165,13 +165,28 @@ class Capture:
         # A thread that outlived its case must not spend on the account of the next one.
         return None if here.trace_id in self._closed else context
 
+    @contextmanager
+    def in_phase(self) -> Iterator[None]:
+        """Make the phase that runs the current span, where one of the past is left."""
+        case = self.current
+        if case is None or case.is_here:
+            yield
+            return
+        token = otel_context.attach(case.phase_context())
+        try:
+            yield
+        finally:
+            otel_context.detach(token)
+
+    def _is_in_case(self) -> bool:
+        """Return whether this thread of control belongs to the current case."""
+        case = self.current
+        here = trace.get_current_span().get_span_context()
+        return case is not None and here.trace_id == case.trace_id
+
     def _is_in_call(self) -> bool:
         """Return whether this thread of control belongs to the test function of a case."""
-        case = self.current
-        if case is None or not case.in_call:
-            return False
-        here = trace.get_current_span().get_span_context()
-        return here.trace_id == case.trace_id
+        return self._is_in_case() and self.current is not None and self.current.in_call
 
     def _steps(self) -> int | None:
         """Return the steps of all agents of the case so far; None when no agent runs."""

@@ -158,6 +158,13 @@ class Case:
         """Whether the test function runs."""
         return bool(self._phases) and self._phases[-1].when == "call"
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the current span belongs to the phase that runs."""
+        here = trace.get_current_span().get_span_context()
+        ended = [phase.span.get_span_context().span_id for phase in self._phases[:-1]]
+        return here.trace_id == self.trace_id and here.span_id not in ended
+
     def tool_spans(self) -> list[RawSpan]:
         """Return the TOOL spans that have finished so far."""
         spans = self._finished(self._store.peek(self.trace_id))

@@ -27,9 +27,12 @@ _SMOLAGENTS = ("smolagents.local_python_executor", "smolagents.agents")
 class ThreadHooks:
     """The hooks of one session."""
 
-    def __init__(self, limits: Limits, in_case: Callable[[], bool]) -> None:
+    def __init__(
+        self, limits: Limits, in_case: Callable[[], bool], in_call: Callable[[], bool]
+    ) -> None:
         self._limits = limits
         self._in_case = in_case
+        self._in_call = in_call
         self._replaced: list[tuple[Any, str, Any, Any]] = []
 
     def install(self) -> None:
@@ -59,7 +62,7 @@ class ThreadHooks:
     def _start(self, original: Any) -> Any:
         @functools.wraps(original)
         def start(thread: threading.Thread, *args: Any, **kwargs: Any) -> Any:
-            if self._in_case():
+            if self._in_call():
                 own_run, context = thread.run, contextvars.copy_context()
 
                 def run() -> None:
