@@ -7,10 +7,14 @@ import re
 import sys
 from pathlib import Path
 
-from pytest_smoltrace import options
+from pytest_smoltrace import error_types, options
 from pytest_smoltrace.schema import docs
 
-TABLES = {"options": options.markdown, "fields": docs.readme_section}
+TABLES = {
+    "options": options.markdown,
+    "errors": error_types.markdown,
+    "fields": docs.readme_section,
+}
 
 
 def generated(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.signs import TRANSPORT
+from pytest_smoltrace import signs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,19 +39,28 @@ def class_names(error: BaseException) -> list[str]:
 def http_status(error: BaseException) -> int | None:
     """Return the HTTP status of the innermost cause that carries one.
 
-    None when a cause below it says that no response came: litellm gives such an error the
-    status 500 that no server sent.
+    None when a cause below it says that no response came: litellm and others give such an error
+    a status that no server sent.
     """
     for cause in reversed(list(causes(error))):
         status = _own_status(cause)
         if status is not None:
             return status
-        if not TRANSPORT.keys().isdisjoint(class_names(cause)):
+        if not signs.TRANSPORT.keys().isdisjoint(class_names(cause)):
             return None
     return None
 
 
+def is_catch_all(error: BaseException) -> bool:
+    """Return whether litellm made the error of anything else: it knows no better status then."""
+    made_up = getattr(error, "status_code", None) == signs.CATCH_ALL_STATUS
+    of_litellm = type(error).__module__.partition(".")[0] == "litellm"
+    return of_litellm and made_up and "HTTPStatusError" not in class_names(error)
+
+
 def _own_status(error: BaseException) -> int | None:
+    if is_catch_all(error):
+        return None
     response = getattr(error, "response", None)
     values = (
         getattr(response, "status_code", None),

@@ -179,7 +179,11 @@ def decide(case: Case, report: pytest.TestReport, error: ErrorFact | None) -> No
     """Fold the outcome of a phase into the outcome of the attempt."""
     before = case.notes.outcome
     outcome = phase_outcome(report)
-    if outcome is not None and before in (None, "passed", "xpassed", "skipped"):
+    undecided = before in (None, "passed") or (
+        # A test that did not fail, and whose teardown does.
+        before in ("xpassed", "skipped") and outcome == "error"
+    )
+    if outcome is not None and undecided:
         case.notes.outcome = outcome
         case.notes.error = None if outcome in ("passed", "xpassed", "skipped") else error
 

@@ -29,6 +29,9 @@ TRANSPORT: Mapping[str, str] = {
 }
 """Class of an HTTP client or of a socket -> what it means for a model call."""
 
+CATCH_ALL_STATUS = 500
+"""Status of an error that litellm made of whatever it met, a response or none."""
+
 STATUS = {
     401: "llm_auth",
     403: "llm_auth",

@@ -12,6 +12,7 @@ from pytest_smoltrace.causes import (
     causes,
     class_names,
     http_status,
+    is_catch_all,
     one_line,
     places,
     qualified,
@@ -165,6 +166,8 @@ def _by_class(chain: Sequence[BaseException], *, model_call: bool) -> str | None
     # The innermost cause is the most telling, and of its classes the narrowest.
     known = {**signs.TRANSPORT, **signs.CLASSES} if model_call else signs.CLASSES
     for cause in reversed(chain):
+        if is_catch_all(cause):
+            continue
         kind = next((known[name] for name in class_names(cause) if name in known), None)
         kind = kind or (_by_code(cause) if model_call else None)
         if kind is not None:

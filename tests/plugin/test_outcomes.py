@@ -54,6 +54,13 @@ def test_setup(broken_setup, ask):
 def test_teardown(ask, broken_teardown):
     ask("answer Bern")
 
+@pytest.mark.xfail(reason="known", strict=False, raises=ValueError)
+def test_xpassed_and_teardown(ask, broken_teardown):
+    ask("answer Bern")
+
+def test_skipped_and_teardown(ask, broken_teardown):
+    pytest.skip("not here")
+
 def test_failed_and_teardown(ask, broken_teardown):
     assert ask("answer Bern") == "Rome"
 
@@ -85,6 +92,8 @@ WANTED = {
     "test_strict": ("xpassed", None),
     "test_setup": ("error", "setup_error"),
     "test_teardown": ("error", "teardown_error"),
+    "test_xpassed_and_teardown": ("error", "teardown_error"),
+    "test_skipped_and_teardown": ("error", "teardown_error"),
     "test_failed_and_teardown": ("failed", "assertion"),
     "test_xfail_in_setup": ("xfailed", "setup_error"),
     "test_model_is_down": ("failed", "llm_server_error"),
@@ -94,9 +103,9 @@ WANTED = {
 
 
 def test_every_outcome(suite):
-    run = suite(source=SOURCE)
+    run = suite("--smoltrace-max-retries=0", source=SOURCE)
     assert run.ret == pytest.ExitCode.TESTS_FAILED
-    run.result.assert_outcomes(passed=2, failed=6, errors=3, skipped=2, xfailed=4, xpassed=1)
+    run.result.assert_outcomes(passed=2, failed=6, errors=5, skipped=3, xfailed=4, xpassed=2)
     assert run.outcomes == WANTED
     rows = run.results
     assert {name for name, row in rows.items() if row["success"]} == {

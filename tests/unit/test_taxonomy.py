@@ -10,7 +10,7 @@ import requests
 from huggingface_hub import errors as hub
 from smolagents import utils as smol
 
-from pytest_smoltrace import signs, taxonomy
+from pytest_smoltrace import error_types, signs, taxonomy
 from pytest_smoltrace.errors import CheckFailed, ConfigError
 from pytest_smoltrace.taxonomy import CATEGORY, VERDICTS, classify, error_type, step_error
 
@@ -317,3 +317,205 @@ def test_every_type_that_can_be_returned_has_a_category():
         *signs.BEFORE_JUDGE,
     }
     assert possible <= set(CATEGORY)
+
+
+def raised_in(module, error, name="call"):
+    """Return the exception as code of another module raises it."""
+    scope = {"__name__": module, "error": error}
+    exec(f"def {name}():\n    raise error", scope)
+    with pytest.raises(type(error)) as caught:
+        scope[name]()
+    return caught.value
+
+
+def named(name, base=Exception, module="some_client", **attributes):
+    return type(name, (base,), {"__module__": module, **attributes})("no")
+
+
+def handled(outer, inner):
+    """Return the exception as it is raised while another one is handled."""
+    outer.__context__ = inner
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (pytest.fail.Exception("Timeout (>1.0s) from pytest-timeout."), "timeout"),
+        (KeyboardInterrupt(), "interrupted"),
+        (CheckFailed("spent", "budget_cost"), "budget_cost"),
+        (named("CaseStopped", BaseException, error_type="budget_tokens"), "budget_tokens"),
+        (named("LimitReached", BaseException), "timeout"),
+    ],
+)
+def test_what_stopped_the_case_decides_before_what_was_handled_then(error, wanted):
+    assert error_type(handled(error, status_error(429)), from_model=True) == wanted
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (ValueError("not JSON"), "judge_error"),
+        (status_error(500), "judge_error"),
+        (AssertionError("bad"), "judge_error"),
+        (KeyboardInterrupt(), "interrupted"),
+        (CheckFailed("too late", "timeout"), "timeout"),
+        (ImportError("no rouge"), "missing_dependency"),
+        (ConfigError("no"), "config_error"),
+    ],
+)
+def test_what_a_judge_is_to_blame_for(error, wanted):
+    assert classify(error, "call", from_judge=True).type == wanted
+
+
+def test_an_assertion_that_repeats_a_model_error_is_the_models():
+    error = handled(pytest.fail.Exception("no answer"), generation(status_error(429)))
+    assert error_type(error) == "llm_rate_limit"
+
+
+def test_a_tool_that_says_unknown_tool_is_known():
+    message = "Error executing tool 'look': ValueError: Unknown tool box"
+    assert step_error(smol.AgentToolExecutionError(message, LOGGER)).type == "tool_error"
+
+
+def in_tool(cause):
+    return chained(smol.AgentToolExecutionError("it failed", LOGGER), cause)
+
+
+def in_code(cause):
+    return handled(smol.AgentExecutionError("it failed", LOGGER), cause)
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (in_tool(ConnectionError("weather")), "tool_error"),
+        (in_tool(ModuleNotFoundError("no")), "missing_dependency"),
+        (in_tool(RuntimeError("CUDA out of memory. Tried")), "gpu_oom"),
+        (in_tool(named("ToolTimeout", TimeoutError)), "tool_timeout"),
+        (in_tool(raised_in("openai._base_client", status_error(429))), "llm_rate_limit"),
+        (in_tool(generation(status_error(503))), "llm_server_error"),
+        (in_code(ModuleNotFoundError("invented")), "code_error"),
+        (in_code(RuntimeError("CUDA out of memory")), "code_error"),
+        (in_code(raised_in("smolagents.tools", ValueError("x"), "__call__")), "tool_error"),
+        (
+            in_code(raised_in("smolagents.tools", ImportError("x"), "__call__")),
+            "missing_dependency",
+        ),
+        (in_code(raised_in("smolagents.tools", TypeError("x"), "__call__")), "tool_arguments"),
+        (in_code(named("ToolTimeout", TimeoutError)), "tool_timeout"),
+        (in_code(generation(status_error(401))), "llm_auth"),
+    ],
+)
+def test_the_innermost_cause_of_a_step_error(error, wanted):
+    assert step_error(error).type == wanted
+    assert error_type(error) == wanted
+
+
+def test_a_model_error_of_a_step_that_only_the_case_knows():
+    error = in_tool(LookupError("own model"))
+    assert step_error(error).type == "tool_error"
+    assert step_error(error, from_model=True).type == "llm_error"
+
+
+def test_an_agent_error_without_a_type_of_its_own_is_max_steps():
+    assert step_error(smol.AgentError("Check is_short failed", LOGGER)).type == "max_steps"
+
+
+def test_a_status_that_no_server_sent():
+    refused = chained(named("InternalServerError", status_code=500), httpx.ConnectError("refused"))
+    fact = classify(generation(refused), "call")
+    assert (fact.type, fact.http_status) == ("llm_connection", None)
+    catch_all = named("APIConnectionError", module="litellm.exceptions", status_code=500)
+    fact = classify(generation(chained(catch_all, KeyError("content"))), "call")
+    assert (fact.type, fact.http_status) == ("llm_error", None)
+    fact = classify(generation(chained(catch_all, status_error(529))), "call")
+    assert (fact.type, fact.http_status) == ("llm_server_error", 529)
+
+
+def test_where_a_status_stands():
+    head = {"ResponseMetadata": {"HTTPStatusCode": 429}}
+    assert taxonomy.http_status(named("ClientError", response=head)) == 429
+    assert taxonomy.http_status(named("ClientResponseError", status=503)) == 503
+    assert taxonomy.http_status(named("Job", status=3)) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "wanted"),
+    [
+        ({"code": "rate_limit_exceeded"}, "llm_rate_limit"),
+        ({"code": 502}, "llm_server_error"),
+        ({"code": "429"}, "llm_rate_limit"),
+        ({"type": "overloaded_error"}, "llm_server_error"),
+        ({"code": "whatever"}, "llm_error"),
+    ],
+)
+def test_an_error_in_the_middle_of_a_stream(attributes, wanted):
+    assert error_type(generation(named("APIError", **attributes))) == wanted
+
+
+def test_the_first_of_a_group_is_the_cause():
+    group = ExceptionGroup("unhandled", [chained(ValueError("x"), ImportError("y"))])
+    assert error_type(group) == "missing_dependency"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        openai.OpenAIError("Missing credentials. Please pass an `api_key`"),
+        ValueError("You must provide an api_key to work with together API"),
+        chained(ConfigError("model x cannot be built"), openai.OpenAIError("Missing credentials")),
+        named("NoCredentialsError"),
+    ],
+)
+def test_a_missing_key(error):
+    assert error_type(error, "setup") == "llm_auth"
+
+
+def test_an_answer_about_keys_is_no_missing_key():
+    assert error_type(AssertionError("assert 'Missing credentials' == '5'")) == "assertion"
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (ImportError("x"), "missing_dependency"),
+        (chained(named("APIConnectionError", status_code=500), ImportError("x")), None),
+        (ValueError("Non-installed authorized modules: numpy. Please install"), None),
+        (RuntimeError("CUDA error: out of memory"), "gpu_oom"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), "gpu_oom"),
+        (RuntimeError("the shop is out of memory sticks"), "llm_error"),
+    ],
+)
+def test_what_the_place_of_a_model_call_lacks(error, wanted):
+    assert error_type(generation(error)) == (wanted or "missing_dependency")
+
+
+def connection_closed(code):
+    return named("McpError", module="mcp.shared", error=types.SimpleNamespace(code=code))
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (raised_in("mcp.shared.session", connection_closed(-32000)), "mcp_unavailable"),
+        (raised_in("mcp.shared.session", connection_closed(-32602)), "test_error"),
+        (raised_in("mcp.client.stdio", FileNotFoundError("npx")), "mcp_unavailable"),
+        (raised_in("mcpadapt.core", TimeoutError("no server")), "mcp_unavailable"),
+        (raised_in("mcp.client.streamable_http", status_error(503).__cause__), "mcp_unavailable"),
+        (raised_in("mcp.client.session", named("ClosedResourceError")), "mcp_unavailable"),
+        (raised_in("mcpretend", named("ClosedResourceError")), "test_error"),
+        (FileNotFoundError("npx"), "test_error"),
+    ],
+)
+def test_an_mcp_server_that_is_gone(error, wanted):
+    assert error_type(error) == wanted
+    in_a_tool = {"test_error": "tool_error"}.get(wanted, wanted)
+    assert step_error(in_tool(error)).type == in_a_tool
+
+
+def test_the_table_of_the_readme_has_every_type():
+    rows = error_types.markdown().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(CATEGORY)
+    assert "| `llm_auth` | infra | no |" in error_types.markdown()
+    assert "| `tool_error` | tool | yes |" in error_types.markdown()

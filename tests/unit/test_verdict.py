@@ -1,8 +1,10 @@
 """A green case is never an unanswered one."""
 
+from dataclasses import replace
+
 import pytest
 
-from pytest_smoltrace.facts import AgentRun, Declared, ToolCall
+from pytest_smoltrace.facts import AgentRun, Declared, LLMCall, ToolCall
 from pytest_smoltrace.verdict import keyword_verdict, problems
 
 
@@ -63,6 +65,70 @@ def test_max_steps_takes_the_type_of_the_last_steps_error():
     ((kind, message),) = found(declared(), [stopped])
     assert kind == "parse_error"
     assert message.endswith("; its last error: no JSON")
+
+
+def test_max_steps_says_what_the_last_step_met():
+    stopped = run(
+        *("x", "max_steps"),
+        last_error_type="tool_error",
+        last_error="Error code: 503",
+        last_exception_type="weather.Refused",
+        last_http_status=503,
+    )
+    (failed,) = problems(declared(), [stopped], ())
+    assert (failed.error_type, failed.exception_type) == ("tool_error", "weather.Refused")
+    assert failed.http_status == 503
+
+
+def asked(*reasons):
+    return [
+        LLMCall(span_id=str(n), start_unix_ns=n, duration_ms=1.0, finish_reason=reason)
+        for n, reason in enumerate(reasons)
+    ]
+
+
+def first_kind(case, runs, calls):
+    return next((problem.error_type for problem in problems(case, runs, (), calls)), None)
+
+
+@pytest.mark.parametrize(
+    ("last", "reasons", "wanted"),
+    [
+        (run(None), ["stop", "content_filter"], "content_filter"),
+        (run(""), ["SAFETY"], "content_filter"),
+        (run(None), ["content_filter", "stop"], "no_answer"),
+        (run(None), [], "no_answer"),
+        (run("Bern"), ["content_filter"], None),
+        # The last call of a run that is out of steps asks for a summary.
+        (run("x", "max_steps"), ["content_filter", "stop"], "content_filter"),
+        (run("x", "max_steps"), ["stop", "content_filter"], "max_steps"),
+        (run("x", "max_steps"), ["content_filter", "stop", "stop"], "max_steps"),
+        (run("x", "max_steps", last_error_type="parse_error"), ["stop", None], "parse_error"),
+    ],
+)
+def test_an_answer_that_the_provider_withheld(last, reasons, wanted):
+    assert first_kind(declared(), [last], asked(*reasons)) == wanted
+
+
+def test_the_filter_of_somebody_elses_call_says_nothing():
+    calls = [replace(call, role="judge") for call in asked("content_filter")]
+    assert first_kind(declared(), [run(None)], calls) == "no_answer"
+
+
+def test_a_summary_that_the_case_accepts_is_an_answer():
+    stopped = run("x", "max_steps", last_error_type="parse_error")
+    accepting = declared(allow_max_steps=True)
+    assert first_kind(accepting, [stopped], asked("content_filter", "stop")) is None
+
+
+def test_a_run_that_an_error_ended_is_not_the_agents_silence():
+    ended = run(None, "error", last_error_type="llm_rate_limit", last_error="Error code: 429")
+    (kind, message), *_ = found(declared(), [ended])
+    assert kind == "llm_rate_limit"
+    assert message.endswith("; its last error: Error code: 429")
+    assert kinds(declared(), [ended, run("Bern")]) == []
+    hidden = next(problems(declared(), [ended], (), hide_content=True))
+    assert "429" not in str(hidden)
 
 
 def test_max_steps_decides_before_everything_else():
