@@ -123,7 +123,7 @@ class Tally:
             self.tbt_s.append(gaps[0] / gaps[1])
 
     def _take_host(self, record: CaseRecord) -> None:
-        if record.outcome == "crashed" and record.host is None:
+        if record.host is None and record.cpu_s is None:
             return  # written by the controller, which does not know where it ran
         use = self.hosts[record.host]
         use.complete = use.complete and record.cpu_s is not None
