@@ -53,7 +53,9 @@ class Reply:
     arguments (fewer for a shorter text); each tool call starts with one more chunk that holds its
     id and name. Piece N leaves ``first_chunk_delay_s + N * between_chunks_s`` after the request
     was read; an unstreamed reply leaves when its last piece would. ``hang_s`` is silence before the
-    status line and shifts all of it. ``drop`` closes the connection after half of the reply.
+    status line and shifts all of it. ``drop`` closes the connection after half of the reply,
+    ``close`` before its status line. ``stream_error`` is an event that ends a stream after half of
+    its pieces; ``body`` replaces the body of an unstreamed reply.
     """
 
     content: str | None = None
@@ -79,6 +81,9 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     hang_s: float = 0.0
     drop: bool = False
+    close: bool = False
+    stream_error: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = None
 
 
 Turn = Reply | tuple[Reply, ...]
@@ -508,6 +513,9 @@ class Handler(BaseHTTPRequestHandler):
         start_ns = received_ns + int(reply.hang_s * 1e9)
         if reply.hang_s:
             self._wait_until(start_ns)
+        if reply.close:
+            self._drop()
+            return
         if reply.status >= 400:
             self._wait_until(start_ns + int(reply.first_chunk_delay_s * 1e9))
             error = reply.error_body or self.error("scripted error", "scripted_error")
@@ -529,7 +537,8 @@ class Handler(BaseHTTPRequestHandler):
             self._note_reply(completion)
         if reply.usage and not reply.drop:
             self._note_usage(reply)
-        self._send_json(reply.status, completion.whole(), reply)
+        body = completion.whole() if reply.body is None else dict(reply.body)
+        self._send_json(reply.status, body, reply)
 
     def _stream(self, completion: Completion, start_ns: int, include_usage: bool) -> None:
         reply = completion.reply
@@ -542,7 +551,8 @@ class Handler(BaseHTTPRequestHandler):
             self._sent["role_chunk_ns"] = self._send_event(opening)
             role = {}
         deltas = list(completion.deltas())
-        served = deltas[: len(deltas) // 2] if reply.drop else deltas
+        whole = not reply.drop and reply.stream_error is None
+        served = deltas if whole else deltas[: len(deltas) // 2]
         for number, (kind, delta) in enumerate(served):
             delay_s = reply.first_chunk_delay_s + number * reply.between_chunks_s
             self._wait_until(start_ns + int(delay_s * 1e9))
@@ -550,6 +560,10 @@ class Handler(BaseHTTPRequestHandler):
             self._sent["chunk_ns"] += (sent_ns,)
             self._sent["chunk_kinds"] += (kind,)
             role = {}
+        if reply.stream_error is not None:
+            self._send_event(dict(reply.stream_error))
+            self._sent["last_byte_ns"] = self._send_chunk(b"data: [DONE]\n\n", last=True)
+            return
         if reply.drop:
             self._drop()
             return
