@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 import uuid
@@ -793,3 +794,24 @@ def test_reports_that_the_controller_has_not_seen_yet_are_kept(start):
     assert board["interrupted_tests"] == 0
     assert "4 of 20 cases finished and kept\n" in session.out
     assert "4 passed" in session.out
+
+
+def test_a_worker_that_is_on_its_way_out_is_not_interrupted_again(request):
+    signals = Signals(Role(name="worker", worker_id="gw0"))
+    signals.install(types.SimpleNamespace(shouldstop=False))
+    request.addfinalizer(signals.restore)
+
+    def told():
+        thread = threading.Thread(target=signals.interrupt)
+        thread.start()
+        thread.join()
+        time.sleep(0.1)
+
+    with pytest.raises(KeyboardInterrupt, match="its own"):  # noqa: PT012 - what is unwound
+        try:
+            raise KeyboardInterrupt("its own")
+        finally:
+            told()
+    with pytest.raises(KeyboardInterrupt, match="the controller"):
+        told()
+    told()  # once is enough
