@@ -15,6 +15,7 @@ import orjson
 
 from pytest_smoltrace.codec import FORMAT, decode_case, encode_case, encode_line, fields_of
 from pytest_smoltrace.errors import ConfigError, JournalError
+from pytest_smoltrace.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -105,8 +106,9 @@ def _is_json(data: bytes) -> bool:
 class JournalWriter:
     """Appends the events of one session; only the process that logs reports has one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
         self.path = path
+        self._redactor = redactor or Redactor()
         self._fd: int | None = None
         self._torn = False
 
@@ -141,7 +143,7 @@ class JournalWriter:
         self._event("open", {"nodeid": nodeid, "worker": worker, "unix_ns": unix_ns})
 
     def append(self, encoded: str) -> None:
-        """Write the bundle that `encode_case` made, unparsed."""
+        """Write the bundle that `encode_case` made, unparsed; who made it has redacted it."""
         self._write(encoded.encode("utf-8", "replace") + b"\n")
 
     def close(self, footer: Footer | None = None) -> None:
@@ -156,7 +158,8 @@ class JournalWriter:
             self._fd = None
 
     def _event(self, kind: str, data: Mapping[str, Any]) -> None:
-        self._write(encode_line(kind, data) + b"\n")
+        line = self._redactor.json(encode_line(kind, data).decode())
+        self._write(line.encode() + b"\n")
 
     def _write(self, data: bytes) -> None:
         """Hand one event to the kernel at once: it survives the death of this process."""

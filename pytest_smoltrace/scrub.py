@@ -8,6 +8,7 @@ import linecache
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import warnings
     from collections.abc import Callable, Generator, Sequence
 
+    from pytest_smoltrace.facts import Declared
     from pytest_smoltrace.redaction import Redactor
 
 _HIDDEN_BY = "content hidden by --smoltrace-hide-content"
@@ -72,6 +74,10 @@ class Scrubber:
             (name, value if isinstance(value, int | float) else HIDDEN_CONTENT)
             for name, value in report.user_properties
         ]
+        context: Any = getattr(report, "context", None)
+        if hasattr(context, "kwargs"):  # of a subtest
+            object.__setattr__(context, "msg", context.msg and HIDDEN_CONTENT)
+            object.__setattr__(context, "kwargs", dict.fromkeys(context.kwargs, HIDDEN_CONTENT))
         if isinstance(report.longrepr, tuple) and report.when == "call":
             report.longrepr = (*report.longrepr[:2], f"Skipped: ({_HIDDEN_BY})")
         elif failure:
@@ -217,6 +223,12 @@ def failure_line(item: pytest.Item, call: pytest.CallInfo[Any], kind: str | None
     place = f"{item.location[0]}:{line}"
     known = (kind if call.when != "teardown" else None) or f"failed in {call.when}"
     return f"{type(call.excinfo.value).__name__} at {place}: {known}"
+
+
+def without_answers(declared: Declared) -> Declared:
+    """Return what a case declares without the words that its answer is to hold."""
+    words = (HIDDEN_CONTENT,) * len(declared.expected_keywords)
+    return replace(declared, expected_keywords=words)
 
 
 def without_texts(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pytest_smoltrace.fixtures import RUNNER
 from pytest_smoltrace.ledger import Ledger, encode_plan
 from pytest_smoltrace.progress import Progress
 from pytest_smoltrace.redaction import Redactor
-from pytest_smoltrace.scrub import Scrubber
+from pytest_smoltrace.scrub import Scrubber, without_answers
 from pytest_smoltrace.services import Services
 from pytest_smoltrace.signals import Signals
 
@@ -110,6 +110,8 @@ class SmoltraceSession:
         if runs_nothing(session.config) or broken or not self.role.runs_tests:
             return
         plan = selection.planned(session.items)
+        if self.config.hide_content:
+            plan = tuple(map(without_answers, plan))
         self.redactor.learn(os.environ)  # test modules may have set variables
         if self.role.name == "worker":
             dist.send_plan(session.config, self.redactor.json(encode_plan(plan)))

@@ -9,7 +9,7 @@ from pytest_smoltrace.capture.payloads import HIDDEN, dumps
 from pytest_smoltrace.facts import RawSpan, SpanTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # Shorter texts cost more as a reference than as themselves.
 INTERN_FROM = 48
@@ -33,7 +33,8 @@ _CONTENT_SUFFIXES = (".managed_agent_prompt", ".additional_prompting")
 class Texts:
     """The string table of one trace, within the limits of the contract."""
 
-    def __init__(self) -> None:
+    def __init__(self, clean: Callable[[str], str] = str) -> None:
+        self._clean = clean
         self.strings: list[str] = []
         self.truncated = False
         self._index: dict[str, int] = {}
@@ -56,7 +57,7 @@ class Texts:
     def _message(self, text: str) -> int:
         if text not in self._index and size(text) > self._left:
             self.truncated = True
-            text = shortened(text, self._left)
+            text = shortened(text, self._left, self._clean)
         if text not in self._index:
             self._index[text] = len(self.strings)
             self.strings.append(text)
@@ -65,6 +66,8 @@ class Texts:
 
     def _cut(self, text: str) -> str:
         limit = min(ATTRIBUTE_LIMIT, self._left)
+        if size(text) > limit:
+            text = self._clean(text)  # half a secret is not known for one any more
         if size(text) > limit:
             self.truncated = True
             start = text.encode("utf-8", "replace")[: max(limit - len(_CUT), 0)]
@@ -78,10 +81,10 @@ class Texts:
             return messages
         self.truncated = True
         if len(messages) == 1:
-            return [shortened(messages[0], ATTRIBUTE_LIMIT)]
-        first = shortened(messages[0], ATTRIBUTE_LIMIT // 2)
+            return [shortened(messages[0], ATTRIBUTE_LIMIT, self._clean)]
+        first = shortened(messages[0], ATTRIBUTE_LIMIT // 2, self._clean)
         room = ATTRIBUTE_LIMIT - size(first)
-        latest = [shortened(messages[-1], room)]
+        latest = [shortened(messages[-1], room, self._clean)]
         room -= size(latest[0])
         for text in reversed(messages[1:-1]):
             room -= size(text)
@@ -98,13 +101,19 @@ def size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-def shortened(message: str, limit: int) -> str:
-    """Return a message that is JSON as JSON of about `limit` bytes, its content cut."""
+def shortened(message: str, limit: int, clean: Callable[[str], str] = str) -> str:
+    """Return a message that is JSON as JSON of about `limit` bytes, its content cut.
+
+    Args:
+        message: Object with role and content.
+        limit: A shorter message is returned as it is.
+        clean: Takes secrets out of the content before it is cut.
+    """
     if size(message) <= limit:
         return message
     value = json.loads(message)
     content = value.get("content")
-    text = content if isinstance(content, str) else dumps(content)
+    text = clean(content if isinstance(content, str) else dumps(content))
     room = min(len(text), limit)
     while True:
         short = dumps({"role": value.get("role"), "content": text[:room] + _CUT})
@@ -120,6 +129,7 @@ def span_table(
     messages: Mapping[str, Sequence[str]],
     *,
     hide_content: bool,
+    clean: Callable[[str], str] = str,
 ) -> tuple[SpanTable, bool]:
     """Return the spans as a table, and whether any text was cut.
 
@@ -128,9 +138,10 @@ def span_table(
         roles: Span id -> role; agent where absent.
         messages: Span id -> the messages of its request, each as JSON.
         hide_content: Replace prompts and answers.
+        clean: Takes secrets out of a text that will be cut.
     """
     ordered = sorted(spans, key=lambda span: (span.start_unix_ns, span.span_id))
-    texts = Texts()
+    texts = Texts(clean)
     attributes = [_attributes(s, texts, messages, hide_content=hide_content) for s in ordered]
     table = SpanTable(
         span_id=[span.span_id for span in ordered],

@@ -309,3 +309,48 @@ def test_through_the_journal_and_back():
     assert text.startswith(before)
     assert text.endswith(after)
     assert back.spans.span_id == table.span_id
+
+
+TOKEN = "Zt8kQ1wPz0LmN4vB7xYc"
+
+
+def clean(text):
+    return text.replace(TOKEN, "***")
+
+
+def pieces(table):
+    """Return what of the token stands in a table, in parts of half its length."""
+    stored = repr(table)
+    parts = {TOKEN[start : start + 10] for start in range(len(TOKEN) - 9)}
+    return {part for part in parts if part in stored}
+
+
+@pytest.mark.parametrize("before", range(ATTRIBUTE_LIMIT - 26, ATTRIBUTE_LIMIT - 16))
+def test_a_secret_is_taken_out_before_a_text_is_cut(before):
+    text = "x" * before + TOKEN + "y" * 100
+    one = span(attributes={"a": text})
+    table, truncated = span_table([one], {}, {}, hide_content=False, clean=clean)
+    assert truncated is True
+    assert pieces(table) == set()
+    assert "x***" in repr(table)
+    assert pieces(table_of(one)[0]) != set()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_secret_is_taken_out_before_a_message_is_cut(count):
+    for before in range(ATTRIBUTE_LIMIT // count - 60, ATTRIBUTE_LIMIT // count - 40):
+        texts = [message("x" * before + TOKEN + "y" * 40_000) for _ in range(count)]
+        one = span(attributes={"input.value": f"[{','.join(texts)}]"})
+        messages = {"1" * 16: texts}
+        table, truncated = span_table([one], {}, messages, hide_content=False, clean=clean)
+        assert truncated is True
+        assert pieces(table) == set()
+        json.loads(attributes_of(table)["input.value"])
+
+
+def test_a_text_that_fits_without_its_secrets_is_not_cut():
+    text = "x" * (ATTRIBUTE_LIMIT - 10) + TOKEN
+    one = span(attributes={"a": text})
+    table, truncated = span_table([one], {}, {}, hide_content=False, clean=clean)
+    assert truncated is False
+    assert attributes_of(table)["a"] == clean(text)

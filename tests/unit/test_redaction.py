@@ -13,6 +13,8 @@ from urllib.parse import quote, quote_plus
 import orjson
 import pytest
 
+from pytest_smoltrace.facts import Declared, Footer, Header
+from pytest_smoltrace.journal import JournalWriter
 from pytest_smoltrace.redaction import Redactor, redacted, redacted_url
 from pytest_smoltrace.secret_values import secrets_of
 
@@ -442,3 +444,23 @@ def test_text_without_secrets_is_the_same_object():
     text = "nothing to see " * 100
     assert redactor.text(text) is text
     assert redactor.json(text) is text
+
+
+def test_every_line_of_a_journal(tmp_path):
+    value = f"{VALUE}\"'\\\n"
+    writer = JournalWriter(tmp_path / "r" / "journal.jsonl", Redactor([value]))
+    writer.create(
+        Header(session_id="s", started_unix_ns=1, plugin_version="1", config={"notes": value},
+               environment={"url": f"https://me:{VALUE[:9]}@host"})
+    )  # fmt: skip
+    writer.plan([Declared(case_id="c", nodeid=f"t.py::c[{value}]", prompt=value)])
+    writer.open_case(f"t.py::c[{value}]", "main", 5)
+    writer.close(Footer(ended_unix_ns=9, stop_reason=f"error: {value}", exit_status=1))
+    lines = writer.path.read_text(encoding="utf-8").splitlines()
+    header, plan, opened, end = map(json.loads, lines)
+    assert (header["config"], header["environment"]) == (
+        {"notes": "***"}, {"url": "https://***@host"}
+    )  # fmt: skip
+    assert (plan["cases"][0]["prompt"], plan["cases"][0]["nodeid"]) == ("***", "t.py::c[***]")
+    assert (opened["nodeid"], opened["unix_ns"]) == ("t.py::c[***]", 5)
+    assert end["stop_reason"] == "error: ***"
