@@ -938,18 +938,6 @@ HARNESS_ERRORS = (
         failed_tools=None,
         alone=True,
     ),
-    Scenario(
-        name="worker-crash-by-exit",
-        error_type="worker_crash",
-        body=f"{RUN}\nos._exit(3)",
-        replies=(ss.final_answer("5"),),
-        options=("-n", "1"),
-        outcome="crashed",
-        calls=None,
-        statuses=(200,),
-        failed_tools=None,
-        alone=True,
-    ),
     answered(
         "interrupted",
         "interrupted",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPTIONS = (
+    "--tb=line",  # long tracebacks take longer than the cases
     f"--smoltrace-model=openai:{suite.MODEL}",
     "--smoltrace-prices=prices.toml",
     "--smoltrace-max-retries=0",
