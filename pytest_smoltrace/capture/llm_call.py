@@ -7,12 +7,12 @@ reasoning tokens, and the times of the real chunks.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Span, StatusCode
 
 from pytest_smoltrace import taxonomy
+from pytest_smoltrace.capture.answer import Answer, Clock
 from pytest_smoltrace.capture.limits import CaseStopped
 from pytest_smoltrace.capture.payloads import (
     HIDDEN,
@@ -25,7 +25,7 @@ from pytest_smoltrace.capture.payloads import (
 )
 from pytest_smoltrace.capture.traffic import Traffic
 from pytest_smoltrace.capture.watchdog import LimitReached
-from pytest_smoltrace.counting import HTTP_REQUESTS, KIND, STREAM_SECONDS, Usage
+from pytest_smoltrace.counting import HTTP_REQUESTS, KIND, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,14 +69,12 @@ class LLMCallInProgress:
         self.on_wire = False
         """True while a wire hook is already watching this call."""
         self._hide = hide_content
-        self._started_ns = time.perf_counter_ns()
-        self._first_ns: int | None = None
-        self._last_ns: int | None = None
+        self.clock = Clock()
+        self._answer = Answer()
         self._sent: Mapping[str, Any] = {}
         self._wire_seen = False
+        self._is_counted = False
         self._usages: list[Usage] = []
-        self._text: list[str] = []
-        self._tool_calls: dict[int, dict[str, Any]] = {}
         self._attributes: dict[str, Any] = {}
         self.traffic = Traffic()
 
@@ -96,7 +94,7 @@ class LLMCallInProgress:
     def http_request(self, url: str) -> None:
         """Note that an HTTP request leaves now."""
         self.traffic.request(url)
-        self.request_starts()
+        self.clock.start()
 
     def note_retry(self, status: int | None, *, asked_s: float | None, wait_s: float) -> None:
         """Note that the call waits before it is sent again."""
@@ -111,7 +109,7 @@ class LLMCallInProgress:
     def note_wait(self, seconds: float) -> None:
         """Note that the call waited for a free slot of its endpoint."""
         self.span.add_event("slot", {"smoltrace.wait": seconds})
-        self.request_starts()
+        self.clock.start()
 
     @property
     def ended(self) -> bool:
@@ -123,13 +121,7 @@ class LLMCallInProgress:
         self._sent = settings
         if wire:
             self._wire_seen = True
-            self.request_starts()
-
-    def request_starts(self) -> None:
-        """Note that the request leaves now; the last one counts when a client retries."""
-        # What litellm asks Ollama after an answer, about its model, is another request.
-        if self._first_ns is None:
-            self._started_ns = time.perf_counter_ns()
+            self.clock.start()
 
     def received(self, response: Any) -> None:
         """Note a whole (not streamed) response of a client library."""
@@ -137,7 +129,7 @@ class LLMCallInProgress:
         self._usages.append(usage_of(field(response, "usage")))
         for choice in (field(response, "choices") or ())[:1]:
             self._note_finish(choice)
-            self._note_message(field(choice, "message"))
+            self._answer.message(field(choice, "message"))
 
     def streaming(self) -> None:
         """Note that a stream begins: its usage replaces itself with every chunk."""
@@ -155,17 +147,16 @@ class LLMCallInProgress:
 
     def delta(self, delta: Any) -> None:
         """Note the content of one chunk, and its time when it has any."""
-        text, calls = field(delta, "content"), field(delta, "tool_calls")
-        reasoning = any(field(delta, name) for name in _REASONING_FIELDS)
-        if not (text or calls or reasoning):
-            return
-        self._last_ns = time.perf_counter_ns()
-        if self._first_ns is None:
-            self._first_ns = self._last_ns
-        if text:
-            self._text.append(str(text))
-        for call in calls or ():
-            self._note_tool_delta(call)
+        said = (field(delta, name) for name in ("content", "tool_calls", *_REASONING_FIELDS))
+        if any(said):
+            self.clock.piece()
+            self._answer.delta(delta)
+
+    def generated(self, usage: Usage, reason: str) -> None:
+        """Note what a local model made; its own count goes before that of smolagents."""
+        self._usages = [*self._usages, usage] if self._is_counted else [usage]
+        self._is_counted = True
+        self._attributes["gen_ai.response.finish_reasons"] = [reason]
 
     def smolagents_delta(self, delta: Any) -> None:
         """Note a delta of `generate_stream`, unless the wire has it already."""
@@ -174,7 +165,7 @@ class LLMCallInProgress:
         if not self._usages:
             self.streaming()
         usage = field(delta, "token_usage")
-        if usage is not None:
+        if usage is not None and not self._is_counted:
             before = self._usages[-1]
             self._usages[-1] = Usage(
                 prompt=(before.prompt or 0) + usage.input_tokens,
@@ -190,11 +181,11 @@ class LLMCallInProgress:
                 self.received(raw)
             elif field(raw, "stopReason") is not None:
                 self._note_converse(raw)
-            elif field(message, "token_usage") is not None:
+            elif field(message, "token_usage") is not None and not self._is_counted:
                 usage = field(message, "token_usage")
                 self._usages = [Usage(prompt=usage.input_tokens, completion=usage.output_tokens)]
-        if not self._text and not self._tool_calls:
-            self._note_message(message)
+        if self._answer.is_empty:
+            self._answer.message(message)
 
     def fail(self, error: BaseException) -> None:
         """Note the exception that ended the call."""
@@ -213,9 +204,9 @@ class LLMCallInProgress:
             **settings_of(self._sent),
             **self._attributes,
             **self._tokens(),
-            **self._times(),
+            **self.clock.attributes(),
         }
-        attributes["output.value"] = HIDDEN if self._hide else self._output()
+        attributes["output.value"] = HIDDEN if self._hide else self._answer.dumps()
         attributes["output.mime_type"] = "application/json"
         tools = tool_definitions(self._sent)
         if tools:
@@ -245,29 +236,6 @@ class LLMCallInProgress:
         if reason:
             self._attributes["gen_ai.response.finish_reasons"] = [str(reason)]
 
-    def _note_message(self, message: Any) -> None:
-        content = field(message, "content")
-        if content is not None:
-            self._text = [content if isinstance(content, str) else dumps(content)]
-        for index, call in enumerate(field(message, "tool_calls") or ()):
-            self._note_tool_delta(call, index)
-
-    def _note_tool_delta(self, call: Any, index: int | None = None) -> None:
-        function = field(call, "function")
-        place = field(call, "index") if index is None else index
-        entry = self._tool_calls.setdefault(place or 0, {"id": None, "name": "", "arguments": ""})
-        entry["id"] = field(call, "id") or entry["id"]
-        entry["name"] = field(function, "name") or entry["name"]
-        arguments = field(function, "arguments")
-        if arguments is not None:
-            entry["arguments"] += arguments if isinstance(arguments, str) else dumps(arguments)
-
-    def _output(self) -> str:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text) or None}
-        if self._tool_calls:
-            message["tool_calls"] = [self._tool_calls[key] for key in sorted(self._tool_calls)]
-        return dumps(message)
-
     def _tokens(self) -> dict[str, Any]:
         figures = {key: self._tokens_of(name) for key, name in _TOKENS.items()}
         figures[HTTP_REQUESTS] = self.traffic.requests
@@ -275,14 +243,6 @@ class LLMCallInProgress:
 
     def _tokens_of(self, name: str) -> int | None:
         return _sum(getattr(usage, name) for usage in self._usages)
-
-    def _times(self) -> dict[str, Any]:
-        if self._first_ns is None or self._last_ns is None:
-            return {}
-        return {
-            "gen_ai.server.ttft": (self._first_ns - self._started_ns) / 1e9,
-            STREAM_SECONDS: (self._last_ns - self._first_ns) / 1e9,
-        }
 
 
 def _error_type(error: BaseException) -> str:

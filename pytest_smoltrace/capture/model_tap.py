@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from pytest_smoltrace.capture.llm_call import LLMCallInProgress
+from pytest_smoltrace.capture.local_generate import GenerateHook
 from pytest_smoltrace.capture.model_classes import ModelClasses
 from pytest_smoltrace.capture.model_identity import Families, display_id, system_name
 from pytest_smoltrace.capture.payloads import HIDDEN, message_texts, start_attributes
@@ -62,6 +63,7 @@ class ModelTap:
         self._under_way: list[LLMCallInProgress] = []
         self.wire = WireHooks(self)
         self._transport = TransportHooks(self, gate.limits)
+        self._generate_hook = GenerateHook(self)
 
     def snapshot(self) -> None:
         """Remember the models' own methods before anybody else wraps them."""
@@ -76,9 +78,11 @@ class ModelTap:
         """Hook the client libraries that have been imported by now."""
         self.wire.install()
         self._transport.install()
+        self._generate_hook.install()
 
     def uninstall(self) -> None:
         """Give every class its own methods back."""
+        self._generate_hook.uninstall()
         self._transport.uninstall()
         self.wire.uninstall()
         self._classes.uninstall()

@@ -162,7 +162,7 @@ class WireHooks:
             return self._calls.begin_direct(name, asked, reader.operation), True
         if call.on_wire:
             # litellm above the openai client: its own preparations are no part of the request.
-            call.request_starts()
+            call.clock.start()
             return None, False
         return call, False
 
