@@ -67,7 +67,9 @@ def read(config: pytest.Config, extra_providers: Iterable[str] = ()) -> RunConfi
         found = {option.name: _setting(config, option) for option in OPTIONS}
         return _run_config(config, found, (*settings.PROVIDERS, *extra_providers))
     except ConfigError as error:
-        raise pytest.UsageError(str(error)) from None
+        from pytest_smoltrace.redaction import redacted
+
+        raise pytest.UsageError(redacted(str(error))) from None
 
 
 def _setting(config: pytest.Config, option: Option) -> Setting:
