@@ -81,10 +81,14 @@ class Services:
                     "give them with --smoltrace-prices, or set --smoltrace-budget-tokens"
                 )
 
-    def stop(self) -> None:
-        """Stop the local model servers."""
+    def stop(self) -> list[str]:
+        """Stop the local model servers and return a line for each that had died."""
+        deaths: list[str] = []
         while self._servers:
-            self._servers.pop().stop()
+            server = self._servers.pop(0)
+            deaths += filter(None, [server.death()])
+            server.stop()
+        return deaths
 
     def environment(self) -> dict[str, Any]:
         """Return the description of machine, versions, repository and CI system."""

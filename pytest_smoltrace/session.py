@@ -186,7 +186,7 @@ class SmoltraceSession:
     def _close(self, session: pytest.Session, status: int) -> None:
         if self.signals.cause is not None:
             self._stop_workers(session.config)
-        self.services.stop()
+        self.problems += self.services.stop()
         if self.ledger is None:
             return
         if self._untraced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,16 @@ class LocalServer:
             if self._base_url is None:
                 self._base_url = self._launch()
             return self._base_url
+
+    def death(self) -> str | None:
+        """Says how the server ended that nobody stopped; None while it runs or once stopped."""
+        code = self._process.poll() if self._process else None
+        if code is None:
+            return None
+        return (
+            f"local: the server of {model_id(self._name_or_path)} died before the session ended "
+            f"({_ending(code)}); what it did not answer is llm_connection"
+        )
 
     def stop(self) -> None:
         """Ends the server; a second call does nothing."""
@@ -154,6 +165,15 @@ def _failure(weights: Path, code: int | None, log: IO[str]) -> str:
     lines = [line.strip() for line in log if line.strip()]
     reason = lines[-1] if lines else "it said nothing"
     return f"local: the model server ended with {code} on {weights}: {reason}"
+
+
+def _ending(code: int) -> str:
+    """Returns how a process ended, from its return code."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+    # The kernel sends SIGKILL to whom it takes the memory from.
+    return f"killed by {name}{': out of memory?' if name == 'SIGKILL' else ''}"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
