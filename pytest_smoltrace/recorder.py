@@ -123,6 +123,18 @@ class Recorder:
         except CaseStopped as stop:
             raise ExpectationFailed(CheckFailed(stop.message, stop.error_type)) from None
 
+    @contextmanager
+    def shown_shortly(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+        """Let pytest render the test's own lines only where a model could not be reached."""
+        case, excinfo = item.stash.get(CASE, None), call.excinfo
+        short = None
+        if case is not None and call.when == "call" and excinfo is not None:
+            error = _fact(case, excinfo.value, call.when)
+            if error.category == "infra" and not _is_skip(excinfo.value):
+                short = short_traceback.shorten(item, excinfo, error)
+        with short_traceback.rendered_as(item, short):
+            yield
+
     def report(
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
     ) -> None:
@@ -136,9 +148,6 @@ class Recorder:
             if self._hide:
                 # It may repeat the prompt or the answer; type and status say what happened.
                 error = replace(error, message=HIDDEN_CONTENT)
-            if error.category == "infra" and report.failed:
-                shown = short_traceback.shorten(item, call.excinfo, error)
-                report.longrepr = shown or report.longrepr
         case.note_report(report.when, report.outcome, error)
         decide(case, report, error)
 

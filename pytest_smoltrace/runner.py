@@ -98,7 +98,8 @@ class CaseRunner:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Fold the phase into the case; the teardown report carries the bundle."""
-        report = yield
+        with self._recorder.shown_shortly(item, call):
+            report = yield
         self._recorder.report(item, call, report)
         if self._hide and CASE in item.stash and self._recorder.is_case(item):
             error = item.stash[CASE].notes.error

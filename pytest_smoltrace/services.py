@@ -73,9 +73,11 @@ class Services:
 
         price = pricer(self._config, self.prices, self._pytest.hook)
         for spec in self._config.models:
-            name, one = model_name(spec), Usage(prompt=1, completion=1)
-            # What a user's own provider calls its models is known when it is called.
-            if spec.provider in PROVIDERS and price(name, system_name(spec.provider), one)[0] is None:
+            if spec.provider not in PROVIDERS:
+                continue  # what a user's own provider calls its models is known when it is called
+            one = Usage(prompt=1, completion=1)
+            cost, _ = price(model_name(spec), system_name(spec.provider), one)
+            if cost is None:
                 raise ConfigError(
                     f"--smoltrace-budget-usd needs prices, and {spec} has none: "
                     "give them with --smoltrace-prices, or set --smoltrace-budget-tokens"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _pytest._code.code import ReprExceptionInfo, Traceback
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
 
     from pytest_smoltrace.facts import ErrorFact
@@ -35,6 +38,19 @@ def shorten(
     note = f"{error.type}{cause}, not scored; the whole traceback: --full-trace"
     short.addsection("smoltrace", note, sep="-")
     return short
+
+
+@contextmanager
+def rendered_as(item: pytest.Item, short: Any | None) -> Iterator[None]:
+    """Let the item render its failure so; pytest would take half a second for the long text."""
+    if short is None:
+        yield
+        return
+    item.repr_failure = lambda *_, **__: short  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del item.repr_failure
 
 
 def _own_lines(excinfo: pytest.ExceptionInfo[BaseException]) -> Traceback:
