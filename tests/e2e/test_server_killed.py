@@ -15,21 +15,23 @@ from pathlib import Path
 import pytest
 
 from pytest_smoltrace.capture.local_model import LocalServer
-from pytest_smoltrace.capture.weights import CACHE_VARIABLE, SMALL, part_files
+from pytest_smoltrace.capture.weights import CACHE_VARIABLE, DEFAULT, SMALL, part_files
 from tests.truth.suite import ROOT, Finished, environment, plugin_arguments
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, sends signals")
 
+INSTALLED = [one for one in (SMALL, DEFAULT) if part_files(one) is not None]
+WEIGHTS = INSTALLED[0] if INSTALLED else SMALL
 REAL = pytest.mark.skipif(
-    find_spec("xllamacpp") is None or part_files(SMALL) is None,
-    reason="needs pip install 'pytest-smoltrace[local-small]'",
+    find_spec("xllamacpp") is None or not INSTALLED,
+    reason="needs pip install 'pytest-smoltrace[local]'",
 )
 CASES = range(1, 7)
 KILLED_IN = 3
 TOKEN = "SMOLTRACE_TEST_TOKEN"
 START_S = 300.0
 END_S = 90.0
-MODEL = SMALL.model_id
+MODEL = WEIGHTS.model_id
 # Short, and with an example that the small model follows.
 PROMPTS = ROOT / "example_evals" / "prompts.yaml"
 
@@ -113,7 +115,7 @@ class Killed:
             **({CACHE_VARIABLE: cache} if cache else {}),
             TOKEN: self.token,
         }
-        model = ("--smoltrace-model=local:small", "--smoltrace-max-tokens=200")
+        model = (f"--smoltrace-model={WEIGHTS.spec}", "--smoltrace-max-tokens=200")
         off = ("-p", "no:asyncio")
         command = [sys.executable, "-m", "pytest", *plugin_arguments(), *off, *model, *options]
         with (folder / "output.txt").open("w") as output:
@@ -331,7 +333,7 @@ def check_datasets(killed, finished, rows):
     ],
 )
 def test_how_a_server_died_is_said_until_it_is_stopped(code, ending):
-    server = LocalServer("small")
+    server = LocalServer(WEIGHTS.spec)
     assert server.death() is None
     server._process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -343,7 +345,7 @@ def test_how_a_server_died_is_said_until_it_is_stopped(code, ending):
 
 
 def test_of_a_server_that_runs_no_death_is_said():
-    server = LocalServer("small")
+    server = LocalServer(WEIGHTS.spec)
     server._process = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"],
         stdin=subprocess.PIPE,
