@@ -89,7 +89,9 @@ def places(error: BaseException) -> Iterator[tuple[str, str]]:
 
 def one_line(error: BaseException | str) -> str:
     """Return the message on one line, cut to 4096 characters."""
-    return " ".join(str(error).split())[:_MESSAGE_LIMIT]
+    text = " ".join(str(error).split())
+    # The mark tells redaction that a secret may have been cut too.
+    return text if len(text) <= _MESSAGE_LIMIT else f"{text[: _MESSAGE_LIMIT - 1]}…"
 
 
 def qualified(error: BaseException) -> str:

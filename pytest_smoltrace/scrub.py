@@ -105,7 +105,7 @@ class Scrubber:
         """Redact what a report got after it was made, as those of subtests do."""
         if hasattr(report, "context"):
             if report.nodeid in self._hidden:
-                self.hide(report, "" if report.passed else "subtest")
+                self.hide(report, "")
             self.report(report)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 import orjson
 import pytest
 
+from pytest_smoltrace.causes import one_line
 from pytest_smoltrace.facts import Declared, Footer, Header
 from pytest_smoltrace.journal import JournalWriter
 from pytest_smoltrace.redaction import Redactor, redacted, redacted_url
@@ -210,6 +211,7 @@ def test_ordinary_text_stays_as_it_is():
         "def f(api_key: str | None = None, password: Optional[str] = None) -> SecretStr: ...",
         "client = OpenAI(api_key=os.environ['OPENAI_API_KEY'], base_url=self.base_url)",
         "api_key=self.api_key, password=settings.db.password, secret=get_secret()",
+        "api_key=self.client2.api_key, password=settings.db_1.password",
         'OpenAI(api_key="EMPTY"), api_key="not-needed", api_key="None", password="string"',
         '{"api_key": {"type": "string", "description": "The API key to use."}}',
         '{"primary_key": "customer_id_12345", "sort_key": "created_at", "key": "value"}',
@@ -401,6 +403,17 @@ def test_fields_and_numbers_of_json_are_no_secrets():
     assert shown == {"start_unix_ns_of": 123456789012, "b": [123456789012], "c": "*** x"}
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("nabcdefgh1", "\nabcdefgh1"), ("u0007bcd12", "\x07bcd12"), ("tQwertyuiop", "\\\tQwertyuiop")],
+)
+def test_an_escape_of_json_is_not_the_beginning_of_a_value(value, text):
+    redactor = Redactor([value])
+    for layer in (json.dumps([text]), json.dumps([json.dumps(text)])):
+        assert json.loads(redactor.json(layer))[0][0] == json.loads(layer)[0][0]
+    assert json.loads(redactor.json(json.dumps([f"\\{value}\\"]))) == ["\\***\\"]
+
+
 def test_digits_within_a_number_are_another_number():
     text = "1123456789012 and 1234567890129"
     assert Redactor(["123456789012"]).text(text) is text
@@ -428,7 +441,17 @@ def test_a_long_part_of_a_value_is_taken_for_it():
 def test_the_ends_of_a_value_beside_what_was_left_out(mark):
     redactor = Redactor([VALUE])
     text = f"assert 'it is {VALUE[:6]}{mark}{VALUE[-7:]}' and {VALUE[:4]}{mark}"
-    assert redactor.text(text) == f"assert 'it is ***{mark}***' and ***{mark}"
+    shown = f"assert 'it is ***{mark}***' and ***{mark}"
+    assert redactor.text(text) == shown
+    assert json.loads(redactor.json(json.dumps([text], ensure_ascii=False))) == [shown]
+
+
+def test_the_beginning_of_a_value_at_the_end_of_a_message_that_was_cut():
+    for kept in range(5, len(VALUE)):
+        message = one_line("x" * (4095 - kept) + VALUE)
+        assert Redactor([VALUE]).text(message) == "x" * (4095 - kept) + "***…"
+        line = json.dumps([message], ensure_ascii=False)
+        assert VALUE[:5] not in Redactor([VALUE]).json(line)
 
 
 def test_a_token_that_was_seen_is_known_when_it_is_cut():
