@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_smoltrace.capture.limits import CaseStopped, Limits, Scope
-from pytest_smoltrace.capture.watchdog import LimitReached, end_thread, place_of
+from pytest_smoltrace.capture.watchdog import LimitReached, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ class AgentExecutor:
         for thread in late:
             if thread.ident is not None:
                 self._say_where(sys._current_frames().get(thread.ident))  # noqa: SLF001
-                end_thread(thread.ident)
+                self._limits.watchdog.end(thread)
 
     def _say_where(self, frame: FrameType | None) -> None:
         """Let the message of the limit name the thread's place: the caller only waited for it."""

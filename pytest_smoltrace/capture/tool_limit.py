@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.capture.limits import CaseStopped, Limits
-from pytest_smoltrace.capture.watchdog import LimitReached, end_thread
+from pytest_smoltrace.capture.watchdog import LimitReached
 from pytest_smoltrace.errors import ToolTimeout
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ class ToolLimit:
                 raise
             error = self._error(name, None)
             scope.end(str(error), "timeout")
-            if thread.ident is not None:
-                end_thread(thread.ident)
+            self._limits.watchdog.end(thread)
             raise error from None
         except (CaseStopped, LimitReached):
             scope.end("the case was stopped", "timeout")

@@ -102,6 +102,61 @@ def test_a_thread_is_interrupted_when_it_runs_python_again(limits):
     assert len(met) == 1
 
 
+class Guard:
+    """A lock that is taken in Python, as the handlers of `logging` do it."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.taken = False
+
+    def acquire(self):
+        self.lock.acquire()
+        time.sleep(3 * SHORT_S)
+        self.taken = True
+
+
+def test_no_lock_is_lost_when_the_main_thread_is_interrupted(limits):
+    guard = Guard()
+
+    def work():
+        guard.acquire()
+        time.sleep(20)
+
+    with pytest.raises(LateError), limits.limited(SHORT_S, LateError):
+        work()
+    assert guard.taken
+
+
+def test_no_lock_is_lost_with_a_thread_that_is_ended(limits):
+    guard = Guard()
+    guard.lock.acquire()
+
+    def work():
+        with contextlib.suppress(LimitReached):
+            guard.acquire()
+            for _ in range(400):
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    time.sleep(SHORT_S)
+    limits.watchdog.end(thread)
+    time.sleep(SHORT_S)
+    guard.lock.release()
+    thread.join(3)
+    assert guard.taken
+    assert not thread.is_alive()
+
+
+def test_who_waits_at_a_lock_for_ever_is_interrupted_all_the_same(limits):
+    guard = Guard()
+    guard.lock.acquire()
+    began = time.monotonic()
+    with pytest.raises(LateError), limits.limited(SHORT_S, LateError):
+        guard.acquire()
+    assert time.monotonic() - began < 5
+
+
 def test_what_is_below_an_ended_scope_is_refused(limits):
     refused = []
 
