@@ -1,4 +1,4 @@
-"""Tests of plugins need pytester; modules that tests of several folders share show their asserts."""
+"""Tests of plugins need pytester; modules that several folders share show their asserts."""
 
 import pytest
 
