@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 from pytest_smoltrace import taxonomy
 from pytest_smoltrace.capture.model_identity import endpoint_of
@@ -58,6 +60,8 @@ class Gate:
         self._bounds = bounds
         self._notes = notes
         self._coordination = coordination
+        # Weak, as the places are: what an interrupt cut off holds nothing.
+        self._mine: WeakValueDictionary[tuple[int, str], Slot] = WeakValueDictionary()
 
     def check(self) -> None:
         """Refuse a call that nothing is left for.
@@ -130,7 +134,13 @@ class Gate:
     def _held(
         self, call: LLMCallInProgress, shared: Coordination, endpoint: str, limit: int
     ) -> Iterator[None]:
-        slot = self._wait_for_slot(call, shared, endpoint, limit)
+        mine = threading.get_ident(), endpoint
+        before = self._mine.get(mine)
+        if before is not None and before.held:
+            # Who began a stream and asks again before its end would wait for itself.
+            yield
+            return
+        slot = self._mine[mine] = self._wait_for_slot(call, shared, endpoint, limit)
         try:
             yield
         finally:

@@ -241,3 +241,23 @@ def test_a_wait_for_a_place_is_an_event_and_not_part_of_the_latency(tmp_path):
     ]
     assert max(waits) > SLOW_S / 2
     assert all(row["gen_ai.server.ttft"] < 1.5 * SLOW_S for row in finished.results)
+
+
+OPEN_STREAM = """
+@pytest.mark.smoltrace(timeout=10)
+def test_it(smoltrace_model):
+    def ask(name):
+        return [{"role": "user", "content": f"Say a word. [[case:{name}]]"}]
+    unread = smoltrace_model.generate_stream(ask("words"))
+    next(unread)
+    smoltrace_model.generate(ask("word"))
+    unread.close()
+"""
+
+
+def test_who_has_not_read_a_stream_to_its_end_does_not_wait_for_its_place(tmp_path):
+    script = {"words": [ss.text("one two three", chunks=3)], "word": [ss.text("one")]}
+    with ss.ScriptedServer(cases=script) as server:
+        finished = suite.run_pytest(tmp_path, server, OPEN_STREAM, "--smoltrace-max-concurrency=1")
+    assert finished.exit_code == 0, finished.output
+    assert len(finished.served) == 2
