@@ -235,7 +235,7 @@ class ModelTap:
         call = self._begin(model, display_id(model), family, system_name(family), messages)
         if call is not None:
             call.nested, call.over_http = active is not None, family in _OVER_HTTP
-            call.traffic.retried_above = not call.nested and self._gate.retries(model) > 0
+            call.traffic.retried_above = not call.nested
             call.sending({**_own_settings(model), **kwargs}, wire=False)
         return call
 

@@ -281,3 +281,26 @@ def test_each_wait_is_an_event_of_the_call(retried):
     values = [json.loads(one["attributes_json"]) for one in events]
     wanted = {"http.response.status_code": 429, "smoltrace.retry_after": ASKED_S}
     assert [{key: one[key] for key in wanted} for one in values] == [wanted, wanted]
+
+
+NEVER = """
+import openai
+from smolagents import OpenAIModel
+
+@pytest.mark.parametrize("retry", [True, False])
+def test_it(smoltrace_case, retry):
+    model = OpenAIModel("scripted-model", api_base=SERVER, api_key="none", retry=retry)
+    with pytest.raises(openai.InternalServerError if STATUS == 503 else openai.RateLimitError):
+        model.generate([{"role": "user", "content": f"Go. [[case:{retry}]]"}])
+"""
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_neither_the_tap_nor_the_client_retries_what_may_not_be_retried(tmp_path, status):
+    refused = ss.Reply(status=status, headers={"Retry-After-Ms": "50"})
+    with ss.ScriptedServer(cases={"True": [refused], "False": [refused]}) as server:
+        finished = suite.run_pytest(
+            tmp_path, server, f"STATUS = {status}\n" + NEVER, "--smoltrace-max-retries=0"
+        )
+    assert finished.exit_code == 0, finished.output
+    assert sorted(one.case for one in finished.served) == ["False", "True"]
