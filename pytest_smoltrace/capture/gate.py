@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -96,6 +97,29 @@ class Gate:
         limit_s = self._bounds.request_timeout
         return _FREE if limit_s is None else self._timed(call, limit_s)
 
+    @contextmanager
+    def timed_task(self, call: LLMCallInProgress) -> Iterator[None]:
+        """Cancel the request of a coroutine that is over its limit.
+
+        Raises:
+            RequestTimeout: The limit is over.
+        """
+        limit_s, task = self._bounds.request_timeout, _current_task()
+        if limit_s is None or task is None:
+            yield
+            return
+        call.traffic.due = time.monotonic() + limit_s
+        before, late = task.cancelling(), []
+        timer = task.get_loop().call_later(limit_s, lambda: late.append(task.cancel()))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if late and task.uncancel() <= before:
+                raise self._too_late(call) from None
+            raise
+        finally:
+            timer.cancel()
+
     def wait_for_retry(self, call: LLMCallInProgress, error: Exception, attempt: int) -> bool:
         """Wait before a call is sent again; False when it should not be.
 
@@ -174,6 +198,14 @@ class Gate:
 def _back_off(attempt: int) -> float:
     longest = min(_FIRST_WAIT_S * 2.0**attempt, _BACK_OFF_LIMIT_S)
     return longest * (1 - _JITTER * random.random())  # noqa: S311 - jitter is no secret
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """Return the task that runs; None outside asyncio's loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _is_out_of_quota(error: BaseException) -> bool:

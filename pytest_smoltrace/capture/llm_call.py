@@ -40,7 +40,7 @@ _TOKENS = {
     "gen_ai.usage.reasoning.output_tokens": "reasoning",
 }
 # A limit that fires between the agent's question and the client's request leaves no call behind.
-_UNSENT = {KIND: "CHAIN", "gen_ai.operation.name": "unsent"}
+UNSENT = {KIND: "CHAIN", "gen_ai.operation.name": "unsent"}
 _REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -189,6 +189,8 @@ class LLMCallInProgress:
 
     def fail(self, error: BaseException) -> None:
         """Note the exception that ended the call."""
+        if self.ended:  # a limit ended it before its thread noticed
+            return
         self._cut_off = not isinstance(error, Exception)
         self._attributes["error.type"] = _error_type(error)
         self.span.record_exception(error)
@@ -212,7 +214,7 @@ class LLMCallInProgress:
         if tools:
             attributes["llm.tools"] = dumps(tools)
         if self._cut_off and self.over_http and self.traffic.requests is None:
-            attributes |= _UNSENT
+            attributes |= UNSENT
         self.span.set_attributes(attributes)
         self.span.end()
         if self._bill is not None and not self.nested:

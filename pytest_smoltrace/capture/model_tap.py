@@ -12,13 +12,15 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from pytest_smoltrace.capture.llm_call import LLMCallInProgress
+from pytest_smoltrace.capture.limits import CaseStopped
+from pytest_smoltrace.capture.llm_call import UNSENT, LLMCallInProgress
 from pytest_smoltrace.capture.local_generate import GenerateHook
 from pytest_smoltrace.capture.model_classes import ModelClasses
 from pytest_smoltrace.capture.model_identity import Families, display_id, system_name
 from pytest_smoltrace.capture.payloads import HIDDEN, message_texts, start_attributes
 from pytest_smoltrace.capture.transport import TransportHooks
 from pytest_smoltrace.capture.wire import WireHooks
+from pytest_smoltrace.counting import is_llm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,11 +105,17 @@ class ModelTap:
     @contextmanager
     def sent_direct(self, call: LLMCallInProgress) -> Iterator[None]:
         """Make a call of a client used directly the active one, within its time limit."""
-        with self._gate.timed(call), self.attached(call):
+        with self._gate.timed(call), self._current(call):
             yield
 
     @contextmanager
     def attached(self, call: LLMCallInProgress) -> Iterator[None]:
+        """Make a call that a coroutine makes directly the active one, within its time limit."""
+        with self._gate.timed_task(call), self._current(call):
+            yield
+
+    @contextmanager
+    def _current(self, call: LLMCallInProgress) -> Iterator[None]:
         """Make the call the active one and its span the current one."""
         token = self._active.set(call)
         span = otel_context.attach(trace.set_span_in_context(call.span))
@@ -121,7 +129,11 @@ class ModelTap:
         self, provider: str | None, request: dict[str, Any], operation: str
     ) -> LLMCallInProgress | None:
         """Begin a call of a client that is used without a smolagents model."""
-        self._gate.check()
+        try:
+            self._gate.check()
+        except CaseStopped:
+            _mark_unsent(trace.get_current_span())
+            raise
         model_id = request.get("model")
         messages = request.get("messages")
         call = self._begin(None, model_id, None, provider, messages, operation=operation)
@@ -165,7 +177,7 @@ class ModelTap:
         attempt = 0
         while True:
             try:
-                with self._gate.slot(call, model), self._gate.timed(call), self.attached(call):
+                with self._gate.slot(call, model), self._gate.timed(call), self._current(call):
                     return send()
             except Exception as error:
                 if not self._is_sent_again(call, error, attempt):
@@ -215,7 +227,7 @@ class ModelTap:
         # chunks must not.
         try:
             while True:
-                with self._gate.timed(call), self.attached(call):
+                with self._gate.timed(call), self._current(call):
                     delta = next(deltas, None)
                 if delta is None:
                     return
@@ -265,6 +277,12 @@ class ModelTap:
         self._under_way = [one for one in self._under_way if not one.ended]
         self._under_way.append(call)
         return call
+
+
+def _mark_unsent(span: Any) -> None:
+    """Take a span that somebody else began around a refused call out of the count of calls."""
+    if is_llm(getattr(span, "attributes", None) or {}):
+        span.set_attributes(UNSENT)
 
 
 def _bound(original: Any, model: Any) -> Any:

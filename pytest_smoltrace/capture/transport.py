@@ -71,13 +71,13 @@ class TransportHooks:
     def _async_hook(self, original: Any) -> Any:
         @functools.wraps(original)
         async def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            call = self._sending(request)
+            call = self._sending(request, in_loop=True)
             response = await original(client, request, *args, **kwargs)
             return response if call is None else _answered(call, response)
 
         return send
 
-    def _sending(self, request: Any) -> LLMCallInProgress | None:
+    def _sending(self, request: Any, *, in_loop: bool = False) -> LLMCallInProgress | None:
         call = self._calls.active()
         # A client also asks where a model is served; only what carries a prompt is a request.
         about = request.method != "POST" or request.url.path.endswith(_ABOUT_MODELS)
@@ -88,11 +88,16 @@ class TransportHooks:
         if call.traffic.requests or call.ended:
             self._limits.check()
         call.http_request(str(request.url))
-        if call.traffic.due is not None and not _is_main_thread():
+        if call.traffic.due is not None and (in_loop or not _is_main_thread()):
             # No signal reaches another thread while it waits for the head of the response.
             left_s = max(call.traffic.due - time.monotonic(), 0.001)
-            request.extensions["timeout"] = dict.fromkeys(_TIMEOUTS, left_s)
+            own = request.extensions.get("timeout") or {}
+            request.extensions["timeout"] = {n: _shorter(own.get(n), left_s) for n in _TIMEOUTS}
         return call
+
+
+def _shorter(own_s: float | None, left_s: float) -> float:
+    return left_s if own_s is None else min(own_s, left_s)
 
 
 def _is_main_thread() -> bool:

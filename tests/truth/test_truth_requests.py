@@ -16,7 +16,10 @@ GRACE_S = 1.0
 HANG_S = 5.0
 
 SOURCE = '''
+import asyncio
 import concurrent.futures
+
+import openai
 
 
 @tool
@@ -81,6 +84,25 @@ def test_in_thread_stalls(smoltrace_agent):
         pool.submit(run, smoltrace_agent, "in_thread_stalls").result()
 
 
+def ask(client, name):
+    message = {"role": "user", "content": f"Hang. [[case:{name}]]"}
+    return client.chat.completions.create(model="scripted-model", messages=[message])
+
+
+@case("coroutine")
+def test_coroutine(smoltrace_case):
+    client = openai.AsyncOpenAI(base_url=SERVER, api_key="none")
+    asyncio.run(ask(client, "coroutine"))
+
+
+@case("own_limit")
+def test_own_limit(smoltrace_case):
+    client = openai.OpenAI(base_url=SERVER, api_key="none", max_retries=0, timeout=0.2)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with pytest.raises(openai.APITimeoutError):
+            pool.submit(ask, client, "own_limit").result()
+
+
 @case("by_tool")
 def test_by_tool(smoltrace_agent):
     assert run(smoltrace_agent, "by_tool", fetches) == "5"
@@ -128,6 +150,8 @@ def cases() -> dict[str, list[ss.Turn]]:
         "dribbles": [ss.text("x" * 80, chunks=80, between_chunks_s=0.05)],
         "sdk_retries": [ss.Reply(status=500, hang_s=0.1)],
         "in_thread": [hang],
+        "coroutine": [hang],
+        "own_limit": [hang],
         "in_thread_stalls": [stall],
         "tool_request": [hang],
         "by_tool": [ss.tool_call("fetches", {}), done],
@@ -139,7 +163,10 @@ def cases() -> dict[str, list[ss.Turn]]:
     }
 
 
-LATE = ("hangs", "whole", "stalls", "dribbles", "sdk_retries", "in_thread", "in_thread_stalls")
+LATE = (
+    *("hangs", "whole", "stalls", "dribbles", "sdk_retries"),
+    *("in_thread", "in_thread_stalls", "coroutine"),
+)
 TOOLS = ("tool_main", "tool_code", "tool_parallel")
 
 
@@ -179,6 +206,12 @@ def test_retries_of_the_client_are_counted(finished):
     assert late["llm_retries"] >= 1
     assert f"{late['llm_retries']} retries" in late["error"]
     assert (done["llm_call_count"], done["llm_retries"], done["success"]) == (1, 2, True)
+
+
+def test_a_shorter_limit_of_the_client_stays_in_force(finished):
+    row = finished.result("own_limit")
+    assert row["outcome"] == "passed", finished.output
+    assert row["execution_time_ms"] < REQUEST_S * 1000
 
 
 def test_a_request_of_a_tool_is_the_tools_error_and_the_agent_goes_on(finished):
