@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from pytest_smoltrace.counting import Pricer
 
 CASE = pytest.StashKey[Case]()
+_OWN_ENDS = (
+    *(KeyboardInterrupt, SystemExit, pytest.exit.Exception),
+    *(pytest.skip.Exception, pytest.xfail.Exception),
+)
+"""What ends a test function for a reason of its own, also after a limit or a budget."""
 
 
 class ExpectationFailed(CheckFailed, Failed):
@@ -120,7 +125,10 @@ class Recorder:
         """
         try:
             yield
-        except CaseStopped as stop:
+        except BaseException as error:
+            stop = error if isinstance(error, CaseStopped) else self.capture.stopped
+            if stop is None or isinstance(error, _OWN_ENDS):
+                raise
             raise ExpectationFailed(CheckFailed(stop.message, stop.error_type)) from None
 
     @contextmanager
@@ -236,6 +244,8 @@ def _fact(case: Case, raised: BaseException, when: str) -> ErrorFact:
 
 
 def is_untraced(record: CaseRecord) -> bool:
-    """Return whether a case ran an agent and left no span of it."""
+    """Return whether a case ran an agent to its end and left no span of it."""
     kinds = (a.get(KIND) for a in record.spans.attributes) if record.spans else ()
-    return bool(record.runs) and not {"AGENT", "LLM"} & set(kinds)
+    # A limit may fire before an agent's span has begun.
+    ended = any(run.stop_reason not in ("timeout", "budget") for run in record.runs)
+    return ended and not {"AGENT", "LLM"} & set(kinds)

@@ -48,6 +48,8 @@ class Capture:
         worker_id: str,
     ) -> None:
         self.current: Case | None = None
+        self.stopped: CaseStopped | None = None
+        """What stopped the test function of the current case, whoever noticed."""
         self.clean: Callable[[str], str] = str
         """Takes secrets out of texts that are cut."""
         self.limits = Limits()
@@ -96,6 +98,7 @@ class Capture:
         self._tap.install_clients()
         self._watch.forget()
         self.limits.watchdog.paused = False
+        self.stopped = None
         self.current = Case(
             declared,
             attempt,
@@ -127,6 +130,7 @@ class Capture:
                 self.limits.check()
             finally:
                 self.limits.outermost = None
+                self.stopped = scope.stopped()
                 self._tap.cut_off()
 
     def waiting(self, why: str, seconds: float | None) -> None:

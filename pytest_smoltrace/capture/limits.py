@@ -60,6 +60,8 @@ class Limits:
 
     def __init__(self) -> None:
         self.watchdog = Watchdog()
+        self.stand_ins: dict[int, int] = {}
+        """Thread that waits for a tool -> thread that runs it."""
         self.outermost: Scope | None = None
         """Scope of the running case, for threads of control that inherited none."""
         self._current: ContextVar[Scope | None] = ContextVar("smoltrace_scope", default=None)
@@ -110,10 +112,11 @@ class Limits:
                         raise LimitReached
                 finally:
                     self.watchdog.disarm(deadline)
-            except LimitReached:
+            except (LimitReached, BaseExceptionGroup) as interrupt:
                 # Once more: the interrupt may have come on the way out.
                 self.watchdog.disarm(deadline)
-                if not deadline.expired or _is_inside_expired(scope):
+                met = _holds_limit(interrupt)
+                if not met or not deadline.expired or _is_inside_expired(scope):
                     raise
                 error = stop(deadline.where)
                 scope.end(str(error), "timeout")
@@ -130,6 +133,13 @@ class Limits:
     def enter(self, scope: Scope) -> None:
         """Put this thread of control into a scope for the rest of its life."""
         self._current.set(scope)
+
+
+def _holds_limit(error: BaseException) -> bool:
+    """Return whether an error is an interrupt, or a group of the errors of tasks with one in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_holds_limit(one) for one in error.exceptions)
+    return isinstance(error, LimitReached)
 
 
 def _is_inside_expired(scope: Scope) -> bool:

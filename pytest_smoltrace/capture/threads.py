@@ -106,7 +106,8 @@ class AgentExecutor:
             self._scope.end("this thread was left behind", "timeout")
         for thread in late:
             if thread.ident is not None:
-                self._say_where(sys._current_frames().get(thread.ident))  # noqa: SLF001
+                runs = self._limits.stand_ins.get(thread.ident, thread.ident)
+                self._say_where(sys._current_frames().get(runs))  # noqa: SLF001
                 self._limits.watchdog.end(thread)
 
     def _say_where(self, frame: FrameType | None) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextvars
 import functools
 import threading
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.capture.limits import CaseStopped, Limits
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UNLIMITED = ("final_answer",)
+_SLICE_S = 0.25
 
 
 class ToolLimit:
@@ -65,18 +67,30 @@ class ToolLimit:
             run = functools.partial(contextvars.copy_context().run, _fulfil, done, work)
             thread = threading.Thread(target=run, name=f"tool {name}", daemon=True)
             thread.start()
+        waiter = threading.get_ident()
+        self._limits.stand_ins[waiter] = thread.ident or 0
         try:
-            return done.result(self._limit_s)
-        except TimeoutError:
-            if done.done():
-                raise
-            error = self._error(name, None)
-            scope.end(str(error), "timeout")
-            self._limits.watchdog.end(thread)
-            raise error from None
+            if not self._is_done(done):
+                error = self._error(name, None)
+                scope.end(str(error), "timeout")
+                self._limits.watchdog.end(thread)
+                raise error
+            return done.result()
         except (CaseStopped, LimitReached):
             scope.end("the case was stopped", "timeout")
+            self._limits.watchdog.end(thread)
             raise
+        finally:
+            self._limits.stand_ins.pop(waiter, None)
+
+    def _is_done(self, done: Future[Any]) -> bool:
+        """Wait for a call; CaseStopped when its case ends meanwhile."""
+        end = time.monotonic() + (self._limit_s or 0.0)
+        while (left_s := end - time.monotonic()) > 0:
+            if wait((done,), min(left_s, _SLICE_S)).done:
+                return True
+            self._limits.check()
+        return done.done()
 
     def _error(self, name: str, where: str | None) -> ToolTimeout:
         was = f"; it was in {where}" if where else ""

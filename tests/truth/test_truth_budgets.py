@@ -14,6 +14,10 @@ CALL = {"prompt_tokens": 100, "completion_tokens": 20}
 CALL_USD = 100 * suite.PER_TOKEN["input"] + 20 * suite.PER_TOKEN["output"]
 
 CASES = f"""
+import asyncio
+import openai
+
+
 def run(agent, name, **kwargs):
     return agent(tools=[add], max_steps=50, **kwargs).run(f"Go. [[case:{{name}}]]")
 
@@ -68,6 +72,30 @@ def test_swallowed(smoltrace_agent):
             run(smoltrace_agent, "swallowed")
         except BaseException:
             pass
+
+
+@pytest.mark.smoltrace(id="explained_away", max_tokens=240)
+def test_explained_away(smoltrace_agent):
+    answer = None
+    try:
+        answer = run(smoltrace_agent, "explained_away")
+    except BaseException:
+        pass
+    assert answer == "5"
+
+
+@pytest.mark.smoltrace(id="tasks", max_tokens=240)
+def test_tasks(smoltrace_case):
+    async def ask():
+        client = openai.AsyncOpenAI(base_url=SERVER, api_key="none")
+        for _ in range(9):
+            message = {{"role": "user", "content": "Go. [[case:tasks]]"}}
+            await client.chat.completions.create(model="scripted-model", messages=[message])
+    async def main():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask())
+            group.create_task(asyncio.sleep(30))
+    asyncio.run(main())
 """
 
 
@@ -78,6 +106,7 @@ def cases() -> dict[str, list[ss.Reply]]:
     loop, answered = [add] * 50, [add, done]
     return {
         **dict.fromkeys(("cost", "tokens", "steps", "helper", "swallowed"), loop),
+        **dict.fromkeys(("explained_away", "tasks"), loop),
         "code_steps": [ss.code("print(add(2, 3))", **CALL)] * 50,
         "managed": [helper, done],
         **dict.fromkeys(("over", "exact", "judged"), answered),
@@ -100,6 +129,8 @@ def finished(tmp_path_factory):
         ("code_steps", "budget_steps", 3),
         ("managed", "budget_steps", 4),
         ("swallowed", "budget_tokens", 2),
+        ("explained_away", "budget_tokens", 2),
+        ("tasks", "budget_tokens", 2),
     ],
 )
 def test_a_spent_budget_ends_the_case_before_the_next_call(finished, name, kind, calls):
@@ -109,7 +140,8 @@ def test_a_spent_budget_ends_the_case_before_the_next_call(finished, name, kind,
     ), finished.output
     served = finished.of(name, *(["helper"] if name == "managed" else []))
     assert row["llm_call_count"] == len(served) == calls
-    assert row["stop_reason"] == "budget"
+    assert row["stop_reason"] == (None if name == "tasks" else "budget")
+    assert row["gen_ai.usage.total_tokens"] == 120 * calls
 
 
 def test_more_than_the_budget_fails_even_with_an_answer(finished):

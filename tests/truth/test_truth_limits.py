@@ -204,6 +204,18 @@ def test_coroutine(smoltrace_case, smoltrace_agent):
     asyncio.run(main())
 
 
+@pytest.mark.smoltrace(id="task_group", **MARK)
+def test_task_group(smoltrace_case, smoltrace_agent):
+    async def block():
+        run(smoltrace_agent, "task_group", [])
+        time.sleep(60)
+    async def main():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(block())
+    began(smoltrace_case)
+    asyncio.run(main())
+
+
 @pytest.mark.smoltrace(id="alive")
 def test_alive(smoltrace_agent):
     time.sleep(1.5)  # time for what should have ended to go on
@@ -232,6 +244,7 @@ def cases() -> dict[str, list[ss.Reply]]:
         "swallows": [ss.tool_call("sleeps", {})],
         "body": [ss.final_answer("5")],
         "coroutine": [ss.final_answer("5")],
+        "task_group": [ss.final_answer("5")],
         "alive": [add, ss.final_answer("5")],
     }
 
@@ -288,3 +301,34 @@ def test_a_stopped_run_says_so(finished):
 def test_the_message_says_where_the_case_was(finished):
     for kind in ("tool", "code"):
         assert "sleeps (test_generated.py:" in finished.result(f"sleeps_{kind}")["error"]
+
+
+SPINS = """
+@tool
+def spins() -> str:
+    \"\"\"Compute for ever.\"\"\"
+    while True:
+        pass
+
+
+@pytest.mark.smoltrace(id="spins", agent_type="code", timeout=1)
+def test_spins(smoltrace_agent):
+    smoltrace_agent(tools=[spins]).run("Go. [[case:spins]]")
+
+
+@pytest.mark.smoltrace(id="quiet")
+def test_quiet(smoltrace_case):
+    time.sleep(1)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25
+"""
+
+
+def test_a_tool_with_time_left_ends_with_its_case(tmp_path):
+    with ss.ScriptedServer(cases={"spins": [call("code", "spins")]}) as server:
+        finished = suite.run_pytest(tmp_path, server, SPINS, "--smoltrace-tool-timeout=30")
+    assert finished.result("quiet")["outcome"] == "passed", finished.output
+    row = finished.result("spins")
+    assert row["error_type"] == "timeout"
+    assert "it was in spins (test_generated.py:" in row["error"]
