@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.outcomes import Failed  # pytest.fail.Exception, which type checkers do not know
+from _pytest.unittest import TestCaseFunction
 
 from pytest_smoltrace import short_traceback, taxonomy, verdict
-from pytest_smoltrace.capture import Capture, Case, CaseStopped
+from pytest_smoltrace.capture import Capture, Case, CaseStopped, LimitReached
 from pytest_smoltrace.causes import is_caused_by
 from pytest_smoltrace.counting import KIND, Count
 from pytest_smoltrace.errors import CheckFailed
@@ -126,7 +127,9 @@ class Recorder:
         try:
             yield
         except BaseException as error:
-            stop = error if isinstance(error, CaseStopped) else self.capture.stopped
+            if isinstance(error, CaseStopped):
+                self.capture.stopped = error
+            stop = self.capture.stopped
             if stop is None or isinstance(error, _OWN_ENDS):
                 raise
             raise ExpectationFailed(CheckFailed(stop.message, stop.error_type)) from None
@@ -143,12 +146,17 @@ class Recorder:
         with short_traceback.rendered_as(item, short):
             yield
 
+    def take_over(self, item: pytest.Item) -> None:
+        """Let what stopped a case come before what a `unittest.TestCase` has met by then."""
+        if self.capture.stopped is not None and isinstance(item, TestCaseFunction):
+            item.__dict__.pop("_excinfo", None)  # where pytest keeps it for its own report
+
     def report(
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
     ) -> None:
         """Note the outcome of one phase."""
         case = item.stash.get(CASE, None)
-        if case is None:
+        if case is None or _is_interrupt(call):
             return
         error = None
         if call.excinfo is not None and not _is_skip(call.excinfo.value):
@@ -221,6 +229,11 @@ def phase_outcome(report: pytest.TestReport) -> str | None:
         reason = getattr(report, "wasxfail", "[NOTRUN]")
         return "skipped" if "[NOTRUN]" in reason else "xfailed"
     return "error" if report.failed else None
+
+
+def _is_interrupt(call: pytest.CallInfo[None]) -> bool:
+    """Return whether a subtest met the interrupt of a limit: its test says which one."""
+    return call.excinfo is not None and isinstance(call.excinfo.value, LimitReached)
 
 
 def _is_skip(error: BaseException) -> bool:

@@ -66,6 +66,7 @@ class CaseRunner:
                 ):
                     result = yield
             except (Exception, pytest.fail.Exception):
+                self._recorder.take_over(item)
                 self._ask_for_results(item)
                 raise
             self._ask_for_results(item)

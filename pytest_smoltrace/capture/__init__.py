@@ -23,6 +23,7 @@ from pytest_smoltrace.capture.model_tap import ModelTap
 from pytest_smoltrace.capture.threads import ThreadHooks
 from pytest_smoltrace.capture.tool_limit import ToolLimit
 from pytest_smoltrace.capture.tracing import SCOPE, SpanStore, provider_for
+from pytest_smoltrace.capture.watchdog import LimitReached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.counting import Pricer
     from pytest_smoltrace.facts import AgentRun, CaseRecord, Declared, RawSpan
 
-__all__ = ["Capture", "Case", "CaseStopped"]
+__all__ = ["Capture", "Case", "CaseStopped", "LimitReached"]
 
 
 class Capture:

@@ -112,11 +112,10 @@ class Limits:
                         raise LimitReached
                 finally:
                     self.watchdog.disarm(deadline)
-            except (LimitReached, BaseExceptionGroup) as interrupt:
+            except BaseException as met:
                 # Once more: the interrupt may have come on the way out.
                 self.watchdog.disarm(deadline)
-                met = _holds_limit(interrupt)
-                if not met or not deadline.expired or _is_inside_expired(scope):
+                if not _may_be_limit(met) or not deadline.expired or _is_inside_expired(scope):
                     raise
                 error = stop(deadline.where)
                 scope.end(str(error), "timeout")
@@ -135,11 +134,11 @@ class Limits:
         self._current.set(scope)
 
 
-def _holds_limit(error: BaseException) -> bool:
-    """Return whether an error is an interrupt, or a group of the errors of tasks with one in it."""
+def _may_be_limit(error: BaseException) -> bool:
+    """Return whether an error is an interrupt, or what became of one: a group of tasks holds it."""
     if isinstance(error, BaseExceptionGroup):
-        return any(_holds_limit(one) for one in error.exceptions)
-    return isinstance(error, LimitReached)
+        return any(_may_be_limit(one) for one in error.exceptions)
+    return isinstance(error, (LimitReached, Exception))
 
 
 def _is_inside_expired(scope: Scope) -> bool:

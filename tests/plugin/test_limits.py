@@ -74,6 +74,37 @@ def test_the_failure_is_one_clear_line(suite):
     assert lines[0].startswith("the case ran longer than its limit of 0.5 s (the marker's timeout)")
 
 
+UNITTEST = """
+import time
+import unittest
+import pytest
+
+@pytest.mark.smoltrace
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        time.sleep(30)
+"""
+SUBTESTS = """
+import time
+import pytest
+
+@pytest.mark.smoltrace
+def test_it(subtests):
+    for number in range(2):
+        with subtests.test(number=number):
+            time.sleep(30)
+"""
+needs_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="needs pytest 9")
+
+
+@pytest.mark.parametrize("source", [UNITTEST, pytest.param(SUBTESTS, marks=needs_subtests)])
+def test_who_reports_errors_itself_is_told_of_the_limit_too(suite, source):
+    run = suite("--smoltrace-case-timeout=0.3", source=source)
+    (row,) = run.rows("results")
+    assert (row["outcome"], row["error_type"]) == ("failed", "timeout"), run.out
+    assert row["error"].startswith("the case ran longer than its limit of 0.3 s"), run.out
+
+
 def test_no_signal_handler_stays_behind(suite):
     conftest = """
 import signal
