@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from pytest_smoltrace.recorder import is_untraced
+from tests.unit.run_factory import agent_run, record
+
 TIMED = """
 import signal, time
 import pytest
@@ -155,3 +158,9 @@ def test_a_forked_process_is_left_alone(suite):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     """
     assert suite(source=source).outcomes == {"test_it": ("passed", None)}
+
+
+@pytest.mark.parametrize(("reason", "untraced"), [("final_answer", True), ("timeout", False)])
+def test_an_agent_that_a_limit_met_before_its_span_is_no_sign_of_lost_spans(reason, untraced):
+    case = record(runs=(agent_run(stop_reason=reason),), calls=())
+    assert is_untraced(case) is untraced
