@@ -169,7 +169,7 @@ def test_judge(ask, smoltrace_case, smoltrace_model):
 def test_judge_is_down(ask, smoltrace_case, smoltrace_model):
     ask("answer Bern")
     with smoltrace_case.judge():
-        smoltrace_model.generate([{"role": "user", "content": "fail 503"}])
+        smoltrace_model.generate([{"role": "user", "content": "fail 500"}])
 
 def test_judge_is_unreadable(ask, smoltrace_case, smoltrace_model):
     ask("answer Bern")

@@ -97,7 +97,7 @@ def test_flaky(ask):
     first = not pathlib.Path("tried.txt").exists()
     pathlib.Path("tried.txt").touch()
     if first:
-        ask("fail 503")
+        ask("fail 500")
     ask("answer Bern")
 
 def test_never(ask):

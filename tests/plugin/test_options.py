@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_smoltrace import options
-from pytest_smoltrace.config import Generation, ModelSpec
+from pytest_smoltrace.config import Generation, Limits, ModelSpec
 
 PLUGIN = """
 from pytest_smoltrace.options import read, register as pytest_addoption
@@ -17,6 +17,8 @@ from pytest_smoltrace.options import read, register as pytest_addoption
 def pytest_configure(config):
     config.smoltrace_read = read(config, extra_providers=("acme",))
 """
+
+PLUGINS = ("-p", "no:smoltrace", "-p", "no:asyncio", "-p", "read_options")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +35,7 @@ def read(pytester):
 
     def read(*args, ini=""):
         pytester.makefile(".ini", pytest=f"[pytest]\n{ini}")
-        config = pytester.parseconfigure("-p", "no:smoltrace", "-p", "read_options", *args)
+        config = pytester.parseconfigure(*PLUGINS, *args)
         return config.smoltrace_read
 
     return read
@@ -95,6 +97,13 @@ def test_every_option_has_an_effect(read, pytester):
         "--smoltrace-model-arg=organization=acme",
         '--smoltrace-model-arg=extra_body={"a": [1]}',
         "--smoltrace-max-steps=4",
+        "--smoltrace-case-timeout=90",
+        "--smoltrace-request-timeout=12.5",
+        "--smoltrace-tool-timeout=7",
+        "--smoltrace-budget-usd=0.5",
+        "--smoltrace-budget-tokens=9000",
+        "--smoltrace-max-concurrency=3",
+        "--smoltrace-max-retries=0",
         "--smoltrace-dir=out",
         "--smoltrace-run-id=night-1",
         "--smoltrace-prices=prices.toml",
@@ -125,6 +134,15 @@ def test_every_option_has_an_effect(read, pytester):
         "extra_body": {"a": [1]},
     }
     assert config.max_steps == 4
+    assert config.limits == Limits(
+        case_timeout=90.0,
+        request_timeout=12.5,
+        tool_timeout=7.0,
+        budget_usd=0.5,
+        budget_tokens=9000,
+        max_concurrency=3,
+        max_retries=0,
+    )
     assert config.directory == pytester.path / "out"
     assert config.prices == pytester.path / "prices.toml"
     assert (config.run_id, config.submitted_by, config.notes) == ("night-1", "ann", "a note")
@@ -236,6 +254,11 @@ def test_spec(read, provider, spec, expected):
         ([OPENAI, "--smoltrace-provider="], ["--smoltrace-provider is empty"]),
         ([OPENAI, "--smoltrace-agent-type=tol"], ["--smoltrace-agent-type", "'tool'?"]),
         ([OPENAI, "--smoltrace-purpose=fun"], ["selection, regression, monitoring"]),
+        ([OPENAI, "--smoltrace-case-timeout=0"], ["'0' is not a number above 0"]),
+        ([OPENAI, "--smoltrace-request-timeout=soon"], ["--smoltrace-request-timeout", "'soon'"]),
+        ([OPENAI, "--smoltrace-budget-usd=-1"], ["number above 0"]),
+        ([OPENAI, "--smoltrace-max-concurrency=0"], ["a whole number from 1"]),
+        ([OPENAI, "--smoltrace-max-retries=-1"], ["a whole number from 0"]),
         ([OPENAI, "--smoltrace-temperature=hot"], ["'hot' is not a number from 0"]),
         ([OPENAI, "--smoltrace-temperature=-0.1"], ["number from 0"]),
         ([OPENAI, "--smoltrace-temperature=nan"], ["number from 0"]),
