@@ -132,7 +132,9 @@ class Recorder:
             stop = self.capture.stopped
             if stop is None or isinstance(error, _OWN_ENDS):
                 raise
-            raise ExpectationFailed(CheckFailed(stop.message, stop.error_type)) from None
+            failed = ExpectationFailed(CheckFailed(stop.message, stop.error_type))
+            # A debugger stops where the limit met the test, not here.
+            raise failed.with_traceback(error.__traceback__) from None
 
     @contextmanager
     def shown_shortly(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:

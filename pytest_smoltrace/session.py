@@ -196,6 +196,7 @@ class SmoltraceSession:
         if self._refused:
             self.problems.append(self._refused)
             status = session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self.problems += self._unmetered()
         if self._stopped and self._is_cut_short():
             self.problems.append(self._stopped.partition("\n")[2])
             status = session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -251,6 +252,11 @@ class SmoltraceSession:
         for worker, bundle in self._workers.all_cut():
             if self.ledger is not None:
                 self._write(self.ledger.cut, bundle, worker, interrupted=True)
+
+    def _unmetered(self) -> list[str]:
+        """Return a line on the calls that the session's budget could not include."""
+        calls = self.coordination.spent().unmetered if self.coordination is not None else 0
+        return [f"{calls} LLM call(s) reported no usage; no budget includes them"] if calls else []
 
     def _is_cut_short(self) -> bool:
         """Return whether what stopped the session left cases out: a budget may just suffice."""

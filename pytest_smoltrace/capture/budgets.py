@@ -62,7 +62,7 @@ class Budgets:
 
     def account(
         self, model: str | None, system: str | None
-    ) -> Callable[[Usage | None], None] | None:
+    ) -> Callable[[Usage | None, bool], None] | None:
         """Return what puts a call of a model on the account of the session; None without one."""
         if self._coordination is None or not self._has_session_budget:
             return None
@@ -74,9 +74,12 @@ class Budgets:
         model: str | None,
         system: str | None,
         usage: Usage | None,
+        failed: bool,  # noqa: FBT001 - the last argument of a callback
     ) -> None:
         if usage is None or (usage.prompt is None and usage.completion is None):
-            return  # the call failed, or its tokens are not known
+            if not failed:
+                account.spend(None, None)
+            return
         parts, _ = self._price(model, system, usage)
         if parts is None and self._bounds.budget_usd is not None:
             raise ConfigError(

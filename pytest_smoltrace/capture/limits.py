@@ -119,7 +119,7 @@ class Limits:
                     raise
                 error = stop(deadline.where)
                 scope.end(str(error), "timeout")
-                raise error from None
+                raise error.with_traceback(met.__traceback__) from None
 
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than the current scope lasts."""

@@ -53,7 +53,7 @@ class LLMCallInProgress:
         *,
         model: Any,
         hide_content: bool,
-        bill: Callable[[Usage | None], None] | None = None,
+        bill: Callable[[Usage | None, bool], None] | None = None,
     ) -> None:
         self.span = span
         self.model = model
@@ -90,11 +90,6 @@ class LLMCallInProgress:
             cache_write=self._tokens_of("cache_write"),
             reasoning=self._tokens_of("reasoning"),
         )
-
-    def http_request(self, url: str) -> None:
-        """Note that an HTTP request leaves now."""
-        self.traffic.request(url)
-        self.clock.start()
 
     def note_retry(self, status: int | None, *, asked_s: float | None, wait_s: float) -> None:
         """Note that the call waits before it is sent again."""
@@ -218,7 +213,7 @@ class LLMCallInProgress:
         self.span.set_attributes(attributes)
         self.span.end()
         if self._bill is not None and not self.nested:
-            self._bill(self.usage())
+            self._bill(self.usage(), "error.type" in self._attributes)
 
     def _note_head(self, response: Any) -> None:
         for value, key in (

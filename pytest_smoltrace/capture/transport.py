@@ -63,8 +63,16 @@ class TransportHooks:
         @functools.wraps(original)
         def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
             call = self._sending(request)
-            response = original(client, request, *args, **kwargs)
-            return response if call is None else _answered(call, response)
+            if call is None:
+                return original(client, request, *args, **kwargs)
+            sent = _Sent(call, request)
+            try:
+                response = original(client, request, *args, **kwargs)
+            except Exception:
+                sent.note()  # a client that retries counts a refused connection as a request
+                raise
+            sent.note()
+            return _answered(call, response)
 
         return send
 
@@ -72,8 +80,10 @@ class TransportHooks:
         @functools.wraps(original)
         async def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
             call = self._sending(request, in_loop=True)
-            response = await original(client, request, *args, **kwargs)
-            return response if call is None else _answered(call, response)
+            if call is None:
+                return await original(client, request, *args, **kwargs)
+            call.traffic.request(str(request.url))
+            return _answered(call, await original(client, request, *args, **kwargs))
 
         return send
 
@@ -87,13 +97,37 @@ class TransportHooks:
         # The first one was admitted with its call, unless a limit has ended that meanwhile.
         if call.traffic.requests or call.ended:
             self._limits.check()
-        call.http_request(str(request.url))
+        call.clock.start()
         if call.traffic.due is not None and (in_loop or not _is_main_thread()):
             # No signal reaches another thread while it waits for the head of the response.
             left_s = max(call.traffic.due - time.monotonic(), 0.001)
             own = request.extensions.get("timeout") or {}
             request.extensions["timeout"] = {n: _shorter(own.get(n), left_s) for n in _TIMEOUTS}
         return call
+
+
+class _Sent:
+    """Counts a request when its first byte leaves: an interrupt may come before that."""
+
+    def __init__(self, call: LLMCallInProgress, request: Any) -> None:
+        self._call = call
+        self._url = str(request.url)
+        self._noted = False
+        self._own_trace = request.extensions.get("trace")
+        request.extensions["trace"] = self._trace
+
+    def note(self) -> None:
+        """Count the request, once."""
+        if not self._noted:
+            self._noted = True
+            self._call.traffic.request(self._url)
+
+    def _trace(self, event: str, info: Any) -> None:
+        """Take what httpcore tells of a request (its extension `trace`)."""
+        if event.endswith("send_request_headers.started"):
+            self.note()
+        if self._own_trace is not None:
+            self._own_trace(event, info)
 
 
 def _shorter(own_s: float | None, left_s: float) -> float:

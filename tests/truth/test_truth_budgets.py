@@ -293,3 +293,12 @@ def test_who_has_not_read_a_stream_to_its_end_does_not_wait_for_its_place(tmp_pa
         finished = suite.run_pytest(tmp_path, server, OPEN_STREAM, "--smoltrace-max-concurrency=1")
     assert finished.exit_code == 0, finished.output
     assert len(finished.served) == 2
+
+
+def test_calls_without_usage_are_said_to_be_outside_the_budget(tmp_path):
+    silent = {"loop": [ss.final_answer("5", usage=False)]}
+    source = SESSION.replace("range(40)", "range(3)")
+    with ss.ScriptedServer(cases=silent) as server:
+        finished = suite.run_pytest(tmp_path, server, source, "--smoltrace-budget-tokens=100")
+    assert (finished.exit_code, len(finished.served)) == (0, 3)
+    assert "3 LLM call(s) reported no usage; no budget includes them" in finished.output

@@ -165,8 +165,10 @@ def test_quiet_is_one_line():
     unpriced = run(total_cost_usd=0.0, cost_unknown_attempts=62)
     two = lines(summary(run(), unpriced, cases=[]), verbose=-2)
     assert two == [
-        "smoltrace: 104 of 120 passed, 2,620,000 tokens, $0.240 + 62 unpriced, 8 not scored"
-        " (4 llm_rate_limit, 2 llm_auth, 2 setup_error), s1"
+        (
+            "smoltrace: 104 of 120 passed, 2,620,000 tokens, $0.240 + 62 unpriced, "
+            "8 not scored (4 llm_rate_limit, 2 llm_auth, 2 setup_error), s1"
+        )
     ]
 
 
