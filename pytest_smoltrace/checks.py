@@ -72,7 +72,11 @@ def json_schema(answer: str, schema: Mapping[str, Any]) -> Check:
 def custom(answer: str, function: Callable[[str], Any]) -> Check:
     """Hold when the function returns a true value for the answer."""
     name = getattr(function, "__name__", type(function).__name__)
-    passed = bool(function(answer))
+    verdict = None if isinstance(function, type) else function(answer)
+    if isinstance(function, type) or isinstance(verdict, str):
+        what = "a class" if isinstance(function, type) else f"the text {shown(str(verdict))}"
+        raise TypeError(f"check() needs a function that says True or False, not {name}: {what}")
+    passed = bool(verdict)
     reason = f"{name} {'holds' if passed else 'does not hold'}"
     return Check(name="custom" if name == "<lambda>" else name, passed=passed, reason=reason)
 

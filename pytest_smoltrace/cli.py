@@ -135,8 +135,11 @@ def _show(args: argparse.Namespace) -> int:
     from pytest_smoltrace.run import find_run, list_runs
 
     if args.run_dir is None:
-        for directory in list_runs(args.dir):
+        found = list_runs(args.dir)
+        for directory in found:
             print(_listed(directory))
+        if not found:
+            print(f"no run in {args.dir}", file=sys.stderr)
         return 0
     from pytest_smoltrace.terminal import summary_lines
 

@@ -143,7 +143,7 @@ class Recorder:
         short = None
         if case is not None and call.when == "call" and excinfo is not None:
             error = _fact(case, excinfo.value, call.when)
-            if error.category == "infra" and not _is_skip(excinfo.value):
+            if error.category in ("infra", "judge") and not _is_skip(excinfo.value):
                 short = short_traceback.shorten(item, excinfo, error)
         with short_traceback.rendered_as(item, short):
             yield

@@ -262,5 +262,6 @@ def _by_phase(error: BaseException, when: str) -> str:
         return "setup_error"
     if when == "teardown":
         return "teardown_error"
-    judged = _is_outcome(error) or isinstance(error, AssertionError)
+    unsupported = "async def functions are not natively supported" in str(error)
+    judged = not unsupported and (_is_outcome(error) or isinstance(error, AssertionError))
     return "assertion" if judged else "test_error"

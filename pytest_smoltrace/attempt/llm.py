@@ -78,6 +78,7 @@ class LLMTotals:
     cost: Cost = Cost()  # noqa: RUF009 (frozen)
 
 
+_STOPPED = ("budget", "timeout")
 NO_CALL = LLMTotals(
     count=0, streamed=0, errors=0, retries=0, duration_ms=0.0, usage=NO_USAGE, cost=NO_COST
 )
@@ -126,7 +127,11 @@ def _without_call(record: CaseRecord) -> LLMTotals:
     """Return the totals without LLM call: none made, or none seen."""
     if not was_observed(record):
         return LLMTotals()
-    return LLMTotals(usage=usage_of_runs(record.runs)) if record.runs else NO_CALL
+    # A run that a budget or a limit stopped before its first step has called no model.
+    began = [run for run in record.runs if run.steps or run.input_tokens or run.output_tokens]
+    if not began and all(run.stop_reason in _STOPPED for run in record.runs):
+        return NO_CALL
+    return LLMTotals(usage=usage_of_runs(record.runs))
 
 
 def was_observed(record: CaseRecord) -> bool:

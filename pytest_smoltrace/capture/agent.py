@@ -153,7 +153,7 @@ class AgentWatch:
         if otel_context.get_value(ROLE, start.context) is not None:
             return  # a judge's or a simulator's run is not one of the agent that is tested
         steps = _steps_of(agent, start)
-        done = [s for s in steps if not _is_max_steps(s)]
+        done = [s for s in steps if not _is_max_steps(s) and not _is_unbegun(s, error)]
         tokens = _tokens(agent)
         last = self._last_error(done, error)
         self._note(
@@ -250,6 +250,11 @@ def _stop_reason(error: BaseException | None, *, capped: bool) -> str:
     if error is not None:
         return "run_stopped" if str(error) == _INTERRUPTED else "error"
     return "max_steps" if capped else "final_answer"
+
+
+def _is_unbegun(step: Any, error: BaseException | None) -> bool:
+    """Return whether a limit or a budget ended a step before the model had answered in it."""
+    return isinstance(error, (CaseStopped, LimitReached)) and step.model_output_message is None
 
 
 def _is_max_steps(step: Any) -> bool:

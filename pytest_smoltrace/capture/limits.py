@@ -70,6 +70,15 @@ class Limits:
         """Return the scope that this thread of control is in."""
         return self._current.get() or self.outermost
 
+    def left_s(self) -> float | None:
+        """Return the seconds until a limit around here is over; None without one."""
+        scope, moments = self.current(), []
+        while scope is not None:
+            if scope.deadline is not None and scope.deadline.armed:
+                moments.append(scope.deadline.at)
+            scope = scope.parent
+        return max(min(moments) - time.monotonic(), 0.0) if moments else None
+
     def check(self) -> None:
         """Refuse to go on in a scope that has ended.
 

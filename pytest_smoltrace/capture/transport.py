@@ -98,9 +98,13 @@ class TransportHooks:
         if call.traffic.requests or call.ended:
             self._limits.check()
         call.clock.start()
+        left_s = self._limits.left_s() if in_loop or not _is_main_thread() else None
         if call.traffic.due is not None and (in_loop or not _is_main_thread()):
+            until_s = call.traffic.due - time.monotonic()
+            left_s = until_s if left_s is None else min(left_s, until_s)
+        if left_s is not None:
             # No signal reaches another thread while it waits for the head of the response.
-            left_s = max(call.traffic.due - time.monotonic(), 0.001)
+            left_s = max(left_s, 0.001)
             own = request.extensions.get("timeout") or {}
             request.extensions["timeout"] = {n: _shorter(own.get(n), left_s) for n in _TIMEOUTS}
         return call

@@ -86,10 +86,13 @@ class ResultRows:
 
     @cached_property
     def _masks(self) -> dict[str, Callable[[], Any]]:
-        rows, both, no = self._table, pc.and_, pc.invert
+        rows, both, either, no = self._table, pc.and_, pc.or_, pc.invert
         return {
             "all": lambda: pa.repeat(True, rows.num_rows),
-            "executed": rows["start_time"].is_valid,
+            # What a worker did before it died is unknown, and must not look like nothing.
+            "executed": lambda: either(
+                rows["start_time"].is_valid(), self._is("outcome", "crashed")
+            ),
             "counted": lambda: rows["counted"],
             "scored": lambda: rows["scored"],
             "completed": lambda: self._completed,

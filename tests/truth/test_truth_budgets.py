@@ -140,6 +140,8 @@ def test_a_spent_budget_ends_the_case_before_the_next_call(finished, name, kind,
     ), finished.output
     served = finished.of(name, *(["helper"] if name == "managed" else []))
     assert row["llm_call_count"] == len(served) == calls
+    if name in ("cost", "tokens", "steps", "code_steps"):
+        assert row["steps"] == calls
     assert row["stop_reason"] == (None if name == "tasks" else "budget")
     assert row["gen_ai.usage.total_tokens"] == 120 * calls
 

@@ -7,6 +7,7 @@ equals what was received.
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -332,3 +333,37 @@ def test_a_tool_with_time_left_ends_with_its_case(tmp_path):
     row = finished.result("spins")
     assert row["error_type"] == "timeout"
     assert "it was in spins (test_generated.py:" in row["error"]
+
+
+SILENT = f"""
+import asyncio
+import threading
+
+
+def run(agent, name):
+    return agent(tools=[]).run(f"Go. [[case:{{name}}]]")
+
+
+@pytest.mark.asyncio
+@pytest.mark.smoltrace(id="to_thread", timeout={LIMIT_S})
+async def test_to_thread(smoltrace_agent):
+    await asyncio.to_thread(run, smoltrace_agent, "to_thread")
+
+
+@pytest.mark.smoltrace(id="thread", timeout={LIMIT_S})
+def test_thread(smoltrace_agent):
+    thread = threading.Thread(target=run, args=(smoltrace_agent, "thread"))
+    thread.start()
+    thread.join()
+"""
+
+
+def test_no_thread_waits_for_a_silent_server_after_its_case(tmp_path):
+    silent = ss.final_answer("5", hang_s=30)
+    began = time.monotonic()
+    with ss.ScriptedServer(cases={"to_thread": [silent], "thread": [silent]}) as server:
+        finished = suite.run_pytest(tmp_path, server, SILENT, "-p", "asyncio")
+        took_s = time.monotonic() - began
+    assert {row["error_type"] for row in finished.results} == {"timeout"}, finished.output
+    # Both the teardown of an event loop and the end of the process wait for such a thread.
+    assert took_s < 20

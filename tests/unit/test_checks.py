@@ -116,3 +116,9 @@ def test_the_answer_is_shown_on_one_line_and_cut():
     shown = checks.shown("x" * 500)
     assert len(shown) == 203
     assert shown.endswith("…'")
+
+
+@pytest.mark.parametrize("function", [lambda _: "no: wrong", str])
+def test_a_text_or_a_class_is_no_verdict(function):
+    with pytest.raises(TypeError, match="needs a function that says True or False"):
+        checks.custom("answer", function)
