@@ -109,6 +109,11 @@ def _details(run: Mapping[str, Any]) -> Iterator[str]:
     prompt, completion = count(run["total_prompt_tokens"]), count(run["total_completion_tokens"])
     yield line("tokens", f"{prompt} prompt + {completion} completion{_tokens_unknown(run)}")
     yield line("cost", run_cost(run))
+    others = run.get("total_non_agent_cost_usd")
+    if others:
+        yield line(
+            "other calls", f"{usd(others)} for judges, simulators and fixtures, not in the cost"
+        )
     yield line("latency", _quantiles(run["p50_duration_ms"], run["p95_duration_ms"]))
     ttft = (_ms(run["p50_ttft_seconds"]), _ms(run["p95_ttft_seconds"]))
     yield line("first token", _quantiles(*ttft))

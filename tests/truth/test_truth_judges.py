@@ -610,3 +610,7 @@ def test_every_judges_call_is_counted_once(judged: suite.Finished) -> None:
     for row in board:
         kinds.update(json.loads(row["error_types"]))
     assert kinds["judge_error"] == 6
+
+
+def test_what_judges_cost_is_shown_apart(judged: suite.Finished) -> None:
+    assert "for judges, simulators and fixtures, not in the cost" in judged.output
