@@ -78,7 +78,6 @@ class LLMTotals:
     cost: Cost = Cost()  # noqa: RUF009 (frozen)
 
 
-_STOPPED = ("budget", "timeout")
 NO_CALL = LLMTotals(
     count=0, streamed=0, errors=0, retries=0, duration_ms=0.0, usage=NO_USAGE, cost=NO_COST
 )
@@ -127,9 +126,9 @@ def _without_call(record: CaseRecord) -> LLMTotals:
     """Return the totals without LLM call: none made, or none seen."""
     if not was_observed(record):
         return LLMTotals()
-    # A run that a budget or a limit stopped before its first step has called no model.
+    # A run that a budget stopped before its first step has called no model.
     began = [run for run in record.runs if run.steps or run.input_tokens or run.output_tokens]
-    if not began and all(run.stop_reason in _STOPPED for run in record.runs):
+    if not began and all(run.stop_reason == "budget" for run in record.runs):
         return NO_CALL
     return LLMTotals(usage=usage_of_runs(record.runs))
 

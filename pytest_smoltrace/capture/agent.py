@@ -253,8 +253,9 @@ def _stop_reason(error: BaseException | None, *, capped: bool) -> str:
 
 
 def _is_unbegun(step: Any, error: BaseException | None) -> bool:
-    """Return whether a limit or a budget ended a step before the model had answered in it."""
-    return isinstance(error, (CaseStopped, LimitReached)) and step.model_output_message is None
+    """Return whether a budget ended a step before the model was asked in it."""
+    spent = isinstance(error, CaseStopped) and error.error_type != "timeout"
+    return spent and step.model_output_message is None
 
 
 def _is_max_steps(step: Any) -> bool:

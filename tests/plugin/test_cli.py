@@ -150,8 +150,8 @@ def test_show_lists_runs_newest_first(capsys, tmp_path):
     assert len(out) == 3
 
 
-def test_show_without_any_run_prints_nothing(capsys, tmp_path):
-    assert run(capsys, "show", "--dir", tmp_path) == (0, [], [])
+def test_show_without_any_run_lists_nothing_and_says_so(capsys, tmp_path):
+    assert run(capsys, "show", "--dir", tmp_path) == (0, [], [f"no run in {tmp_path}"])
 
 
 def test_the_directory_comes_from_the_environment(capsys, tmp_path, monkeypatch):

@@ -498,7 +498,7 @@ LIMITS = (
         marks="max_cost=0.0001",
         replies=(ss.tool_call("add", {"a": 1, "b": 2}),),
         stop="budget",
-        steps=2,
+        steps=1,
     ),
     answered(
         "budget-tokens",
@@ -506,7 +506,7 @@ LIMITS = (
         marks="max_tokens=12",
         replies=(ss.tool_call("add", {"a": 1, "b": 2}),),
         stop="budget",
-        steps=2,
+        steps=1,
     ),
     answered(
         "budget-steps",
@@ -514,7 +514,7 @@ LIMITS = (
         marks="max_total_steps=1",
         replies=(ss.tool_call("add", {"a": 1, "b": 2}),),
         stop="budget",
-        steps=2,
+        steps=1,
     ),
 )
 
