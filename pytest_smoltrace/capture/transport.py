@@ -98,16 +98,19 @@ class TransportHooks:
         if call.traffic.requests or call.ended:
             self._limits.check()
         call.clock.start()
-        left_s = self._limits.left_s() if in_loop or not _is_main_thread() else None
-        if call.traffic.due is not None and (in_loop or not _is_main_thread()):
-            until_s = call.traffic.due - time.monotonic()
-            left_s = until_s if left_s is None else min(left_s, until_s)
-        if left_s is not None:
+        if in_loop or not _is_main_thread():
             # No signal reaches another thread while it waits for the head of the response.
-            left_s = max(left_s, 0.001)
-            own = request.extensions.get("timeout") or {}
-            request.extensions["timeout"] = {n: _shorter(own.get(n), left_s) for n in _TIMEOUTS}
+            self._shorten(call, request)
         return call
+
+    def _shorten(self, call: LLMCallInProgress, request: Any) -> None:
+        """Let the client itself end a request that a limit around it will not outlast."""
+        due, left_s = call.traffic.due, self._limits.left_s()
+        ends = [left_s] if left_s is not None else []
+        ends += [max(due - time.monotonic(), 0.0)] if due is not None else []
+        if ends:
+            own, left_s = request.extensions.get("timeout") or {}, max(min(ends), 0.001)
+            request.extensions["timeout"] = {n: _shorter(own.get(n), left_s) for n in _TIMEOUTS}
 
 
 class _Sent:
