@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.facts import CostParts, LLMCall, RawSpan, ToolCall
+from pytest_smoltrace.facts import CostParts, LLMCall, ToolCall
 from pytest_smoltrace.taxonomy import named_error_type
+
+if TYPE_CHECKING:
+    from pytest_smoltrace.raw_span import RawSpan
 
 KIND = "openinference.span.kind"
 PHASE = "smoltrace.phase"

@@ -266,6 +266,25 @@ class Header:
     prices_version: str | None = None
     service_name: str = "pytest-smoltrace"
     workers: int = 1
+    shard: Mapping[str, Any] | None = None
+    """Part of the suite that was run: {index, count, division}; the division is a checksum of
+    which case is in which part. None when the whole suite was run."""
+    bindings: Mapping[str, list[str]] = field(default_factory=dict)
+    """Worker -> devices that it was bound to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A further session of a run, from a `session` line: it was resumed, or merged from others."""
+
+    started_unix_ns: int
+    plugin_version: str
+    environment: Mapping[str, Any]
+    workers: int = 1
+    source: str | None = None
+    """Id of the run that the part was merged from; None when it was resumed."""
+    shard: Mapping[str, Any] | None = None
+    bindings: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,22 +297,3 @@ class Footer:
     exit_status: int
     not_applied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Model -> setting -> why it could not be applied."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawSpan:
-    """One finished span as the tracer recorded it, ids as hex digits."""
-
-    span_id: str
-    parent_id: str | None
-    name: str
-    kind: str
-    start_unix_ns: int
-    end_unix_ns: int
-    status: str
-    description: str | None
-    scope: str
-    attributes: Mapping[str, Any]
-    events: tuple[tuple[str, int, Mapping[str, Any]], ...] = ()
-    links: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
-    orphan: bool = False

@@ -14,7 +14,7 @@ from pytest_smoltrace.scale import Scale, UnreadableError, is_share, read_verdic
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_smoltrace.facts import RawSpan
+    from pytest_smoltrace.raw_span import RawSpan
 
 Ask = Callable[[Sequence[tuple[str, str]], Mapping[str, Any]], str]
 """([(role, text), ...], JSON schema of the reply) -> text of the reply."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace import config as settings
-from pytest_smoltrace.config import Number
+from pytest_smoltrace import option_values as values
+from pytest_smoltrace.option_values import Number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,9 +66,10 @@ _POSITIVE = Number(kind=int, low=1)
 _COUNT = Number(kind=int, low=0)
 _SECONDS = Number(kind=float, low=0, low_excluded=True)
 _PENALTY = Number(kind=float, low=-2, high=2)
+_FSYNC = values.one_of("off", "interval", "case")
 _SHARE = Number(kind=float, low=0, high=1, low_excluded=True)
-_KIND = settings.one_of("tool", "code", "both")
-_PURPOSE = settings.one_of("selection", "regression", "monitoring")
+_KIND = values.one_of("tool", "code", "both")
+_PURPOSE = values.one_of("selection", "regression", "monitoring")
 _MODEL_HELP = (
     "Model to evaluate: PROVIDER:MODEL-ID, a bare id with --smoltrace-provider, or local for the"
     " embedded model. Repeatable: a matrix of models."
@@ -82,14 +84,20 @@ _REQUEST_TIMEOUT_HELP = "Time limit of one LLM request, the client's own retries
 _CONCURRENCY_HELP = "Requests under way at one endpoint at a time, all workers of a host together."
 _RETRIES_HELP = "How often a call that met a rate limit or an overloaded server is sent again."
 _HIDE_HELP = "Replace prompts and answers before they are recorded."
+_RESUME_HELP = "Run what this earlier run has not finished, in its directory: a run id, or last."
+_SHARD_HELP = "Run only part I of N; pytest-smoltrace merge joins the runs."
+_DURATIONS_HELP = "Earlier run whose durations balance the shards: a run directory, an id, or last."
+_HOSTS_HELP = "Hosts to run the cases on, a TOML file."
+_GPUS_HELP = "GPUs of each worker; 0 hides them."
+_FSYNC_HELP = "When the journal is forced to the disk: off, interval (once a second) or case."
 _STREAM_HELP = "Stream answers wherever the model can, which times the first token."
 
 OPTIONS: tuple[Option, ...] = (
     Option("model", "SPEC", _MODEL_HELP, repeats=True, separators=",\n"),
     Option("provider", "NAME", f"Provider of bare model ids: {', '.join(settings.PROVIDERS)}."),
-    Option("base_url", "URL", "Address of the model's API.", settings.base_url),
+    Option("base_url", "URL", "Address of the model's API.", values.base_url),
     Option("agent_type", "TYPE", "Agents to build: tool, code or both.", _KIND, default="tool"),
-    Option("stream", None, _STREAM_HELP, settings.switch, default=True, negative=True),
+    Option("stream", None, _STREAM_HELP, values.switch, default=True, negative=True),
     Option("temperature", "T", "Sampling temperature.", Number(kind=float, low=0)),
     Option("top_p", "P", "Nucleus sampling, above 0 and up to 1.", _SHARE),
     Option("max_tokens", "N", "Longest answer of one call in tokens.", _POSITIVE),
@@ -97,7 +105,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("presence_penalty", "X", "Penalty on tokens that occurred, -2 to 2.", _PENALTY),
     Option("seed", "N", "Sampling seed that is sent to the model.", Number(kind=int)),
     Option("reasoning_effort", "LEVEL", "Reasoning effort, as the provider names it."),
-    Option("model_arg", "KEY=VALUE", _MODEL_ARG_HELP, settings.model_arg, repeats=True),
+    Option("model_arg", "KEY=VALUE", _MODEL_ARG_HELP, values.model_arg, repeats=True),
     Option("max_steps", "N", "Step limit of an agent.", _POSITIVE),
     Option("case_timeout", "SECONDS", _CASE_TIMEOUT_HELP, _SECONDS),
     Option("request_timeout", "SECONDS", _REQUEST_TIMEOUT_HELP, _SECONDS),
@@ -107,7 +115,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_concurrency", "N", _CONCURRENCY_HELP, _POSITIVE),
     Option("max_retries", "N", _RETRIES_HELP, _COUNT, default=6),
     Option("dir", "DIR", "Folder that runs are stored in.", default=".smoltrace"),
-    Option("run_id", "ID", "Name of this run instead of a generated one.", settings.run_id),
+    Option("run_id", "ID", "Name of this run instead of a generated one.", values.run_id),
+    Option("resume", "RUN", _RESUME_HELP),
+    Option("shard", "I/N", _SHARD_HELP, values.shard),
+    Option("shard_durations", "RUN", _DURATIONS_HELP),
+    Option("hosts", "FILE", _HOSTS_HELP),
+    Option("gpus_per_worker", "N", _GPUS_HELP, _COUNT, default=1),
+    Option("fsync", "WHEN", _FSYNC_HELP, _FSYNC, default="interval"),
     Option("prices", "FILE", "Price file, TOML or JSON, in USD per million tokens."),
     Option("submitted_by", "NAME", "Who submits the run to a leaderboard."),
     Option("notes", "TEXT", "Note on the run.", default=""),
@@ -116,5 +130,5 @@ OPTIONS: tuple[Option, ...] = (
     Option("team", "TEXT", "Team that owns the run."),
     Option("purpose", "WORD", "Why: selection, regression or monitoring.", _PURPOSE),
     Option("hardware", "TEXT", "Label of the hardware instead of the detected one."),
-    Option("hide_content", None, _HIDE_HELP, settings.switch, default=False),
+    Option("hide_content", None, _HIDE_HELP, values.switch, default=False),
 )

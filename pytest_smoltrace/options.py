@@ -13,6 +13,7 @@ from pytest_smoltrace import config as settings
 from pytest_smoltrace.config import Generation, Limits, ModelSpec, RunConfig
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.option_table import OPTIONS, Option
+from pytest_smoltrace.option_values import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -135,6 +136,7 @@ def _run_config(
         model_args=dict(values["model_arg"]),
         directory=_path(config, found["dir"]) or Path(),
         prices=_path(config, found["prices"]),
+        hosts=_path(config, found["hosts"]),
         origins={name: setting.origin for name, setting in found.items()},
         shown={name: _shown(name, setting) for name, setting in found.items()},
         **{name: values[name] for name in _TAKEN_AS_THEY_ARE},
@@ -144,6 +146,7 @@ def _run_config(
 _TAKEN_AS_THEY_ARE = (
     *("base_url", "stream", "max_steps", "run_id", "submitted_by", "notes", "suite_version"),
     *("use_case", "team", "purpose", "hardware", "hide_content"),
+    *("resume", "shard", "shard_durations", "gpus_per_worker", "fsync"),
 )
 
 
@@ -151,7 +154,7 @@ def _models(found: Mapping[str, Setting], providers: tuple[str, ...]) -> tuple[M
     """Return the models in the order in which they were named, each once."""
     named = found["provider"]
     if named.value is not None:
-        _checked(settings.one_of(*providers), named.place, named.value)
+        _checked(one_of(*providers), named.place, named.value)
 
     def parse(spec: str) -> ModelSpec:
         return settings.model_spec(spec, named.value, providers)
@@ -175,7 +178,8 @@ def _shown(name: str, setting: Setting) -> Any:
 
     if name == "model_arg":
         return redacted(dict(setting.value))
-    return redacted(list(setting.value) if isinstance(setting.value, tuple) else setting.value)
+    value = setting.typed if name == "shard" else setting.value
+    return redacted(list(value) if isinstance(value, tuple) else value)
 
 
 def origin_lines(run_config: RunConfig) -> Iterator[str]:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from pytest_smoltrace.config import Limits as Bounds
     from pytest_smoltrace.coordination import Coordination
     from pytest_smoltrace.counting import Pricer
-    from pytest_smoltrace.facts import AgentRun, CaseRecord, Declared, RawSpan
+    from pytest_smoltrace.facts import AgentRun, CaseRecord, Declared
+    from pytest_smoltrace.raw_span import RawSpan
 
 __all__ = ["Capture", "Case", "CaseStopped", "LimitReached"]
 

@@ -22,7 +22,8 @@ from pytest_smoltrace.capture.model_identity import Families, display_id
 from pytest_smoltrace.capture.watchdog import LimitReached
 from pytest_smoltrace.causes import is_caused_by
 from pytest_smoltrace.counting import ROLE, tool_name
-from pytest_smoltrace.facts import AgentRun, ErrorFact, RawSpan
+from pytest_smoltrace.facts import AgentRun, ErrorFact
+from pytest_smoltrace.raw_span import RawSpan
 
 Note = Callable[[AgentRun], None]
 ToolSpans = Callable[[], Sequence[RawSpan]]

@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.capture.payloads import HIDDEN, dumps
-from pytest_smoltrace.facts import RawSpan, SpanTable
+from pytest_smoltrace.facts import SpanTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_smoltrace.raw_span import RawSpan
 
 # Shorter texts cost more as a reference than as themselves.
 INTERN_FROM = 48

@@ -17,18 +17,14 @@ from pytest_smoltrace.capture.phase import Notes, Phase, open_span, phase_fact, 
 from pytest_smoltrace.capture.resident import resident_mib
 from pytest_smoltrace.capture.tracing import SpanStore, raw_span
 from pytest_smoltrace.counting import KIND, PHASE, ROLE, Count, Pricer, count
-from pytest_smoltrace.facts import (
-    AgentRun,
-    CaseRecord,
-    Declared,
-    ErrorFact,
-    RawSpan,
-)
+from pytest_smoltrace.facts import AgentRun, CaseRecord, Declared, ErrorFact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from pytest_smoltrace.raw_span import RawSpan
 
 
 class Case:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.capture.tracing import SCOPE
-from pytest_smoltrace.facts import PhaseFact, RawSpan
+from pytest_smoltrace.facts import PhaseFact
+from pytest_smoltrace.raw_span import RawSpan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

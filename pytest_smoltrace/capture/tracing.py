@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcesso
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from pytest_smoltrace.facts import RawSpan
+from pytest_smoltrace.raw_span import RawSpan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,8 @@ from pytest_smoltrace.capture.bundle import (
 )
 from pytest_smoltrace.capture.payloads import HIDDEN
 from pytest_smoltrace.codec import decode_case, decode_spans, encode_case
-from pytest_smoltrace.facts import CaseRecord, Declared, RawSpan
+from pytest_smoltrace.facts import CaseRecord, Declared
+from pytest_smoltrace.raw_span import RawSpan
 from pytest_smoltrace.rows.texts import Texts
 
 LONG = "a text that is long enough to be stored apart from its span"

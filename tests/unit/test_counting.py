@@ -4,7 +4,8 @@ import pytest
 
 from pytest_smoltrace import counting
 from pytest_smoltrace.counting import Usage, count
-from pytest_smoltrace.facts import CostParts, RawSpan
+from pytest_smoltrace.facts import CostParts
+from pytest_smoltrace.raw_span import RawSpan
 
 KIND = "openinference.span.kind"
 

@@ -11,7 +11,6 @@ import pytest
 import pytest_smoltrace
 from pytest_smoltrace.capture.judge_model import JudgeModels, settings_of
 from pytest_smoltrace.errors import ConfigError
-from pytest_smoltrace.facts import RawSpan
 from pytest_smoltrace.judge import (
     SYSTEM,
     Evidence,
@@ -21,6 +20,7 @@ from pytest_smoltrace.judge import (
     shown_tool_calls,
     verdict_of,
 )
+from pytest_smoltrace.raw_span import RawSpan
 from pytest_smoltrace.scale import UnreadableError, read_verdict, scale_of
 
 PASS_FAIL = scale_of(bool)
