@@ -59,14 +59,15 @@ def suite_hash(cases: Iterable[Declared]) -> str:
     digest = hashlib.sha256()
     ordered = sorted(cases, key=attrgetter("case_id"))
     for _, same in groupby(ordered, key=attrgetter("case_id")):
-        for record in sorted({_record(case) for case in same}):
+        for record in sorted({demands(case) for case in same}):
             digest.update(f"{record}\n".encode())
     return digest.hexdigest()
 
 
-def _record(case: Declared) -> str:
-    demands = {name: getattr(case, name) for name in EXPECTATIONS}
-    return to_json({"case_id": case.case_id, "prompt": case.prompt} | demands)
+def demands(case: Declared) -> str:
+    """Return what a case asks for as canonical JSON."""
+    expected = {name: getattr(case, name) for name in EXPECTATIONS}
+    return to_json({"case_id": case.case_id, "prompt": case.prompt} | expected)
 
 
 def _listed(values: Iterable[str | None]) -> str | None:

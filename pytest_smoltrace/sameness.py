@@ -1,0 +1,92 @@
+"""Whether two sessions measured the same: their suites and their settings, compared."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pytest_smoltrace.option_table import OPTIONS
+from pytest_smoltrace.rows.suite import demands
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pytest_smoltrace.facts import Declared
+
+MAY_DIFFER = frozenset({
+    "base_url", "budget_tokens", "budget_usd", "dir", "fsync", "gpus_per_worker", "hardware",
+    "hosts", "max_concurrency", "notes", "resume", "run_id", "shard", "shard_durations",
+    "submitted_by",
+    "prices",  # a path; the version in the header tells what it held
+})  # fmt: skip
+"""Options that say where and how a session ran, not what it measured."""
+
+_SHOWN = 3
+"""Differences that are named; the others are counted."""
+
+Key = tuple[str, int, str | None, str | None]
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the figures of a run depend on; what is not set is None."""
+    # A version that did not know an option behaved as its default says.
+    effective = {option.name: option.default for option in OPTIONS} | dict(config)
+    return {
+        name: None if value in ("", (), [], {}) else value
+        for name, value in effective.items()
+        if name not in MAY_DIFFER
+    }
+
+
+def setting_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two configurations, as in `--smoltrace-seed (5 and unset)`."""
+    first, second = settings_of(one), settings_of(other)
+    flags = {option.name: option.flag for option in OPTIONS}
+    return [
+        f"{flags.get(name, name)} ({_text(first.get(name))} and {_text(second.get(name))})"
+        for name in (*first, *(name for name in second if name not in first))
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "unset" if value is None else str(value)
+
+
+def suite_differences(
+    one: Iterable[Declared],
+    other: Iterable[Declared],
+    names: tuple[str, str] = ("the first", "the second"),
+) -> list[str]:
+    """Return how two suites differ, at most a few cases by name; nothing when they are equal."""
+    first, second = _by_key(one), _by_key(other)
+    found = _differences(first, second, names)
+    shown = list(islice(found, _SHOWN))
+    rest = sum(1 for _ in found)
+    return [*shown, f"{rest} more"] if rest else shown
+
+
+def _by_key(cases: Iterable[Declared]) -> dict[Key, Declared]:
+    return {(case.case_id, case.trial, case.model, case.agent_type): case for case in cases}
+
+
+def _differences(
+    first: Mapping[Key, Declared], second: Mapping[Key, Declared], names: tuple[str, str]
+) -> Iterator[str]:
+    for key, case in first.items():
+        if key not in second:
+            yield f"{_name(key)} is only in {names[0]}"
+        elif demands(case) != demands(second[key]):
+            yield f"{_name(key)} does not ask for the same"
+        elif case.nodeid != second[key].nodeid:
+            yield f"{_name(key)} is {case.nodeid} and {second[key].nodeid}"
+    yield from (f"{_name(key)} is only in {names[1]}" for key in second if key not in first)
+
+
+def _name(key: Key) -> str:
+    case_id, trial, model, agent_type = key
+    where = ", ".join(part for part in (model, agent_type) if part)
+    number = f" trial {trial}" if trial else ""
+    return f"case {case_id!r}{number}" + (f" ({where})" if where else "")
