@@ -73,7 +73,7 @@ class Built:
         attempts = TraceBatch()
         for place, (record, spans) in islice(records, self._batch):
             attempt = self._attempt(place, record, spans, grouping)
-            tallies[attempt.run_id].take(attempt)
+            tallies[attempt.run_id].take(attempt, self._run.part_of(place))
             cases.take(attempt)
             attempts.add(attempt, spans)
         if not attempts:

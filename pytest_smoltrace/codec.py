@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -17,6 +17,7 @@ from pytest_smoltrace.facts import (
     Footer,
     Header,
     LLMCall,
+    Part,
     PhaseFact,
     SpanTable,
     ToolCall,
@@ -74,6 +75,7 @@ _tool_call = _Maker(ToolCall)
 _case = _Maker(CaseRecord)
 _spans = _Maker(SpanTable)
 _header = _Maker(Header)
+_part = _Maker(Part)
 _footer = _Maker(Footer)
 
 
@@ -163,16 +165,38 @@ def decode_header(line: bytes) -> Header:
     return _header(data)
 
 
+def decode_part(line: bytes) -> Part:
+    """Return the further session that a `session` line begins."""
+    return _part(load_line(line, "session"))
+
+
 def decode_footer(line: bytes) -> Footer:
     """Return the end of the session from an `end` line."""
     return _footer(load_line(line, "end"))
 
 
-def decode_plan(line: bytes) -> tuple[Declared, ...]:
+class Plan(NamedTuple):
+    """One `plan` line: cases of the suite in the order in which they were collected."""
+
+    cases: tuple[Declared, ...]
+    left: frozenset[int]
+    """Places of the cases that other shards run."""
+
+    @property
+    def own(self) -> tuple[Declared, ...]:
+        """The cases that this session runs."""
+        if not self.left:
+            return self.cases
+        return tuple(case for i, case in enumerate(self.cases) if i not in self.left)
+
+
+def decode_plan(line: bytes) -> Plan:
     """Return the planned cases of a `plan` line, equal texts stored once."""
     known: dict[Any, Any] = {}
+    data = load_line(line, "plan")
     try:
-        return tuple(_shared(case, known) for case in load_line(line, "plan")["cases"])
+        cases = tuple(_shared(case, known) for case in data["cases"])
+        return Plan(cases, frozenset(data.get("left", ())))
     except (TypeError, KeyError) as error:
         raise JournalError(f"a plan line is not what this version writes: {error}") from error
 

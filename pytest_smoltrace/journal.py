@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import orjson
@@ -18,10 +17,15 @@ from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_smoltrace.facts import Declared, Footer, Header
+    from pytest_smoltrace.facts import Declared, Footer, Header, Part
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "JOURNAL_NAME",
@@ -127,16 +131,38 @@ class JournalWriter:
                 f"cannot write the run directory {directory}: {error.strerror}; "
                 "choose another one with --smoltrace-dir"
             ) from error
+        self._lock()
         self._event("header", {"format": FORMAT} | fields_of(header))
 
-    def plan(self, cases: Iterable[Declared]) -> None:
-        """Write the collected cases of the session, in several lines when they are many."""
-        rest = iter(cases)
-        part = list(islice(rest, PLAN_CASES))
-        while True:
-            self._event("plan", {"cases": part})
-            if not (part := list(islice(rest, PLAN_CASES))):
-                return
+    def reopen(self) -> None:
+        """Go on with a journal; ConfigError when that cannot be or another process writes it."""
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND)
+            tail = _last_line(self._fd)
+        except OSError as error:
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}") from error
+        self._lock()
+        if not tail.endswith(b"\n"):
+            # A line that lacks its end alone counts; anything else must not join the next line.
+            self._torn = not _is_json(tail)
+            if not self._torn:
+                self._write(b"\n")
+
+    def plan(self, cases: Sequence[Declared], left: Container[int] = ()) -> None:
+        """Write the collected cases of the suite, in several lines when they are many.
+
+        Args:
+            cases: Of the whole suite.
+            left: Places of the cases that other shards run.
+        """
+        for start in range(0, max(len(cases), 1), PLAN_CASES):
+            part = cases[start : start + PLAN_CASES]
+            others = [place for place in range(len(part)) if start + place in left]
+            self._event("plan", {"cases": part} | ({"left": others} if others else {}))
+
+    def part(self, part: Part) -> None:
+        """Write that a further session begins."""
+        self._event("session", fields_of(part))
 
     def open_case(self, nodeid: str, worker: str, unix_ns: int) -> None:
         """Write that a case starts, so that a crash leaves a trace of it."""
@@ -157,6 +183,21 @@ class JournalWriter:
             os.close(self._fd)
             self._fd = None
 
+    def _lock(self) -> None:
+        """Keep others from writing this journal until this process ends."""
+        if fcntl is None or self._fd is None:
+            return
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._fd)
+            self._fd = None
+            raise ConfigError(
+                f"run {self.path.parent.name!r} still runs: another process writes its journal"
+            ) from error
+        except OSError:
+            return  # a file system without locks
+
     def _event(self, kind: str, data: Mapping[str, Any]) -> None:
         line = self._redactor.json(encode_line(kind, data).decode())
         self._write(line.encode() + b"\n")
@@ -174,6 +215,19 @@ class JournalWriter:
             self._torn = False
         except OSError as error:
             raise JournalError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def _last_line(fd: int) -> bytes:
+    """Return what follows the last line end but one, or all that there is."""
+    size = os.fstat(fd).st_size
+    tail, start = b"", size
+    while start and tail.count(b"\n") - tail.endswith(b"\n") < 1:
+        step = min(_READ_BYTES, start)
+        start -= step
+        os.lseek(fd, start, os.SEEK_SET)
+        tail = os.read(fd, step) + tail
+    body, newline, last = tail.rpartition(b"\n")
+    return last or body.rpartition(b"\n")[2] + newline
 
 
 def _exists(directory: Path, session_id: str) -> ConfigError:

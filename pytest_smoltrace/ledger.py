@@ -80,7 +80,7 @@ class Ledger:
     def plan_encoded(self, line: str) -> None:
         """Write the plan that a worker sent; all workers send the same."""
         if not self._planned:
-            self.plan(decode_plan(line.encode()))
+            self.plan(decode_plan(line.encode()).cases)
 
     def case_open(self, nodeid: str, worker: str) -> None:
         """Write that a case starts."""
@@ -112,7 +112,7 @@ class Ledger:
         if not self.opened:
             return
         planned = [line for line in read_journal(self._writer.path) if line.kind == "plan"]
-        cases = {case.nodeid: case for line in planned for case in decode_plan(line.data)}
+        cases = {case.nodeid: case for line in planned for case in decode_plan(line.data).cases}
         nodeid = self._redactor.text(nodeid)  # as the plan has it
         if nodeid in cases or not planned:
             declared = cases.get(nodeid) or Declared(case_id=nodeid, nodeid=nodeid)

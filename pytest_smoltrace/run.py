@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from pytest_smoltrace.facts import (
     ErrorFact,
     Footer,
     Header,
+    Part,
     PhaseFact,
     SpanTable,
 )
@@ -41,10 +44,14 @@ class Run:
     ended: tuple[Head, ...]
     """Attempts in the order in which they ended."""
     footer: Footer | None
-    """None when the session was killed."""
+    """None when the last session was killed."""
     warnings: tuple[str, ...]
     unfinished: tuple[Opened, ...] = ()
     """Cases that were running when the session ended."""
+    suite: tuple[Declared, ...] = ()
+    """The planned cases with those that other shards run."""
+    parts: tuple[tuple[int, Part], ...] = ()
+    """Further sessions, each with the number of attempts before it."""
     lost: Mapping[str, Opened] = field(default_factory=dict)
     """Trace id of an attempt without any phase -> when it started."""
     last_unix_ns: int
@@ -52,10 +59,14 @@ class Run:
     size: int
     """Bytes of the journal that this run reads."""
 
+    def part_of(self, place: int) -> int:
+        """Return the number of the session that the attempt at this place was made in."""
+        return bisect_right(self.parts, place, key=itemgetter(0))
+
     def heads(self) -> Iterator[Head]:
         """Yield the head of every attempt in the order in which they ended."""
         yield from self.ended
-        for record in self._unfinished():
+        for record in self.cut_short():
             declared, error = record.declared, record.error
             yield Head(
                 nodeid=declared.nodeid,
@@ -81,10 +92,10 @@ class Run:
             table = None if spans is None else decode_spans(spans)
             record = decode_case(case, attempt=head.attempt)
             yield record, table or self._root(record)
-        for record in self._unfinished():
+        for record in self.cut_short():
             yield record, self._root(record)
 
-    def _unfinished(self) -> Iterator[CaseRecord]:
+    def cut_short(self) -> Iterator[CaseRecord]:
         """Yield one record for each case that was running when the session ended."""
         if not self.unfinished:
             return
@@ -119,7 +130,8 @@ class Run:
         start = record.phases[0].start_unix_ns if record.phases else None
         if start is None:
             start = opened.unix_ns if opened else self.header.started_unix_ns
-        end = _phase_end(record.phases[-1]) if record.phases else self.last_unix_ns
+        last = (opened and opened.ended_unix_ns) or self.last_unix_ns
+        end = _phase_end(record.phases[-1]) if record.phases else last
         return _root_only(record, start, max(start, end))
 
 
@@ -191,8 +203,10 @@ def load_run(directory: Path) -> Run:
     unfinished = scan.unfinished()
     return Run(
         directory=directory,
-        header=header,
+        header=replace(header, workers=max([header.workers, *(p.workers for _, p in scan.parts)])),
         planned=tuple(scan.planned.values()),
+        suite=tuple(scan.suite.values()),
+        parts=tuple(scan.parts),
         ended=tuple(scan.heads),
         footer=scan.footer,
         warnings=tuple(_warnings(scan, path, len(unfinished))),

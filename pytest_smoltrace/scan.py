@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.codec import decode_footer, decode_open, decode_plan
+from pytest_smoltrace.codec import decode_footer, decode_open, decode_part, decode_plan
 from pytest_smoltrace.head import decode_outline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_smoltrace.facts import Declared, Footer
+    from pytest_smoltrace.codec import Plan
+    from pytest_smoltrace.facts import Declared, Footer, Part
     from pytest_smoltrace.head import Head
     from pytest_smoltrace.journal import Line
 
@@ -24,6 +25,8 @@ class Opened:
     nodeid: str
     worker: str
     unix_ns: int
+    ended_unix_ns: int | None = None
+    """Latest time before its session was over; None when that is the last session."""
 
 
 def bundles(lines: Iterator[Line]) -> Iterator[tuple[bytes | None, bytes]]:
@@ -41,6 +44,10 @@ class Scan:
 
     planned: dict[str, Declared] = field(default_factory=dict)
     """Node id -> the first planned case of that node id."""
+    suite: dict[str, Declared] = field(default_factory=dict)
+    """The same, with the cases that other shards run."""
+    parts: list[tuple[int, Part]] = field(default_factory=list)
+    """Further sessions, each with the number of attempts before it."""
     heads: list[Head] = field(default_factory=list)
     numbers: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Node id and trial -> attempts so far."""
@@ -65,8 +72,9 @@ class Scan:
         if line.kind == "torn":
             self.dropped += len(line.data)
         elif line.kind == "plan":
-            for case in decode_plan(line.data):
-                self.planned.setdefault(case.nodeid, case)
+            self._take_plan(decode_plan(line.data))
+        elif line.kind == "session":
+            self._take_part(decode_part(line.data))
         elif line.kind == "open":
             self._take_open(decode_open(line.data))
         elif line.kind == "case":
@@ -74,6 +82,22 @@ class Scan:
         elif line.kind == "end":
             self.footer = decode_footer(line.data)
             self._saw(self.footer.ended_unix_ns)
+
+    def _take_plan(self, plan: Plan) -> None:
+        for case in plan.cases:
+            self.suite.setdefault(case.nodeid, case)
+        for case in plan.own:
+            self.planned.setdefault(case.nodeid, case)
+
+    def _take_part(self, part: Part) -> None:
+        self.parts.append((len(self.heads), part))
+        self.footer = None
+        # Whoever resumed the run has written what became of the cases in flight.
+        self.running.clear()
+        for trace_id, opened in self.lost.items():
+            if opened.ended_unix_ns is None:
+                self.lost[trace_id] = replace(opened, ended_unix_ns=self.last_unix_ns)
+        self._saw(part.started_unix_ns)
 
     def _take_open(self, data: dict[str, Any]) -> None:
         opened = Opened(nodeid=data["nodeid"], worker=data["worker"], unix_ns=data["unix_ns"])

@@ -165,7 +165,7 @@ def run_rows(run: Run, group: Group, tally: Tally, rows: ResultRows, session: Se
         times=RunTimes(
             started_text=naive_text(session.started_us),
             ended_us=None if footer is None or tally.end_ns is None else end // 1000,
-            wall_s=None if tally.end_ns is None else (end - start) / 1e9,
+            wall_s=tally.wall_s(),
         ),
         place=place_of(run.directory.name, header, tally.providers),
         suite=suite_of(group.planned, done),

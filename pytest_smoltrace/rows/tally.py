@@ -34,10 +34,8 @@ class HostUse:
 class Tally:
     """Populations of calls, names and scores of one run."""
 
-    start_ns: int | None = None
-    """Start of the first root span."""
-    end_ns: int | None = None
-    """End of the last root span."""
+    windows: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Session of the run -> start of its first and end of its last root span, unix ns."""
     providers: set[str] = field(default_factory=set)
     systems: set[str] = field(default_factory=set)
     cost_sources: set[str] = field(default_factory=set)
@@ -62,9 +60,29 @@ class Tally:
     tokens: Counter[Labels] = field(default_factory=Counter)
     hosts: defaultdict[str | None, HostUse] = field(default_factory=lambda: defaultdict(HostUse))
 
-    def take(self, attempt: Attempt) -> None:
-        """Add one attempt."""
-        self._take_window(attempt)
+    @property
+    def start_ns(self) -> int | None:
+        """Start of the first root span."""
+        return min((start for start, _ in self.windows.values()), default=None)
+
+    @property
+    def end_ns(self) -> int | None:
+        """End of the last root span."""
+        return max((end for _, end in self.windows.values()), default=None)
+
+    def wall_s(self) -> float | None:
+        """Return the time in which a session ran, each moment once; None without attempts."""
+        if not self.windows:
+            return None
+        total, until = 0, 0
+        for start, end in sorted(self.windows.values()):
+            total += max(0, end - max(start, until))
+            until = max(until, end)
+        return total / 1e9
+
+    def take(self, attempt: Attempt, part: int) -> None:
+        """Add one attempt of the session with this number."""
+        self._take_window(attempt, part)
         record = attempt.record
         if attempt.agent.provider:
             self.providers.add(attempt.agent.provider)
@@ -84,10 +102,10 @@ class Tally:
                 self._take_call(call, live=not is_replayed(record, call))
         self._take_host(record)
 
-    def _take_window(self, attempt: Attempt) -> None:
+    def _take_window(self, attempt: Attempt, part: int) -> None:
         start, end = attempt.root.start_ns, attempt.root.end_ns
-        self.start_ns = start if self.start_ns is None else min(start, self.start_ns)
-        self.end_ns = end if self.end_ns is None else max(end, self.end_ns)
+        first, last = self.windows.get(part, (start, end))
+        self.windows[part] = (min(start, first), max(end, last))
 
     def _take_scores(self, record: CaseRecord) -> None:
         for name, score in record.scores.items():

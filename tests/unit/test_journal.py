@@ -393,7 +393,7 @@ def test_a_journal_reads_back_in_order(tmp_path):
     kinds = [line.kind for line in lines]
     assert kinds == ["header", "plan", "open", "spans", "case", "open", "case", "end"]
     assert decode_header(lines[0].data) == HEADER
-    assert decode_plan(lines[1].data) == (record("c1").declared, record("c2").declared)
+    assert decode_plan(lines[1].data).cases == (record("c1").declared, record("c2").declared)
     assert decode_footer(lines[-1].data) == FOOTER
     raw = path.read_bytes()
     for line in lines:
