@@ -116,7 +116,7 @@ class Killed:
             TOKEN: self.token,
         }
         model = (f"--smoltrace-model={WEIGHTS.spec}", "--smoltrace-max-tokens=200")
-        off = ("-p", "no:asyncio")
+        off = ("-p", "no:asyncio", "-p", "no:randomly")
         command = [sys.executable, "-m", "pytest", *plugin_arguments(), *off, *model, *options]
         with (folder / "output.txt").open("w") as output:
             self.process = subprocess.Popen(

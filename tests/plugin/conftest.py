@@ -217,7 +217,7 @@ def suite(pytester, installed, monkeypatch):
         if conftest:
             pytester.makeconftest(CONFTEST + conftest)
         flags = [f"--smoltrace-model={model}"] if model else []
-        off = ("-p", "no:cacheprovider", "-p", "no:asyncio")
+        off = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:randomly")
         result = pytester.runpytest_subprocess(*off, *flags, *args)
         return Run(result, pytester.path / ".smoltrace")
 

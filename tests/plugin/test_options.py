@@ -18,7 +18,7 @@ def pytest_configure(config):
     config.smoltrace_read = read(config, extra_providers=("acme",))
 """
 
-PLUGINS = ("-p", "no:smoltrace", "-p", "no:asyncio", "-p", "read_options")
+PLUGINS = ("-p", "no:smoltrace", "-p", "no:asyncio", "-p", "no:randomly", "-p", "read_options")
 
 
 @pytest.fixture(autouse=True)

@@ -133,7 +133,8 @@ def on_a_terminal(pytester, *flags):
     import pty
 
     outside, inside = pty.openpty()
-    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *flags]
+    off = ("-p", "no:cacheprovider", "-p", "no:randomly")
+    words = [sys.executable, "-m", "pytest", *off, *flags]
     env = {name: text for name, text in os.environ.items() if name not in ("CI", "BUILD_NUMBER")}
     process = subprocess.Popen(words, cwd=pytester.path, env=env, stdout=inside, stderr=inside)
     os.close(inside)

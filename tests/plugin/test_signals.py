@@ -141,7 +141,7 @@ def start(suite, pytester):
     def run(source, *args, conftest="", model="scripted:m", before=()):
         (pytester.path / "conftest.py").write_text(own + conftest)
         pytester.makepyfile(test_it=source)
-        off = ("-p", "no:cacheprovider", "-p", "no:asyncio")
+        off = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:randomly")
         command = [*before, sys.executable, "-m", "pytest", *off, f"--smoltrace-model={model}"]
         sessions.append(Session(pytester.path, [*command, *args]))
         return sessions[-1]
