@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import scripted
 import sessions
 
-from pytest_smoltrace.codec import decode_case, decode_footer, decode_header
+from pytest_smoltrace.codec import Plan, decode_case, decode_footer, decode_header
 from pytest_smoltrace.journal import JournalWriter
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def journal_of(cases: int, folder: Path) -> Path:
     writer = JournalWriter(run / "journal.jsonl")
     writer.create(decode_header(lines[0]))
     declared = decode_case(bundles[0].splitlines()[1]).declared
-    writer.plan([replace(declared, **_names(number)) for number in range(cases)])
+    writer.plan(Plan(tuple(replace(declared, **_names(number)) for number in range(cases))))
     for number, bundle in enumerate(copies(bundles, cases)):
         writer.open_case(_names(number)["nodeid"], "main", time.time_ns())
         writer.append(bundle.decode().removesuffix("\n"))

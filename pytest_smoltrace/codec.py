@@ -179,8 +179,10 @@ class Plan(NamedTuple):
     """One `plan` line: cases of the suite in the order in which they were collected."""
 
     cases: tuple[Declared, ...]
-    left: frozenset[int]
+    left: frozenset[int] = frozenset()
     """Places of the cases that other shards run."""
+    division: str | None = None
+    """Checksum of which case is in which shard; None when the suite was not divided."""
 
     @property
     def own(self) -> tuple[Declared, ...]:
@@ -190,13 +192,21 @@ class Plan(NamedTuple):
         return tuple(case for i, case in enumerate(self.cases) if i not in self.left)
 
 
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """Return what a `plan` line says; of an undivided suite no more than its cases."""
+    data: dict[str, Any] = {"cases": list(plan.cases)}
+    if plan.division is not None:
+        data |= {"left": sorted(plan.left), "division": plan.division}
+    return data
+
+
 def decode_plan(line: bytes) -> Plan:
     """Return the planned cases of a `plan` line, equal texts stored once."""
     known: dict[Any, Any] = {}
     data = load_line(line, "plan")
     try:
         cases = tuple(_shared(case, known) for case in data["cases"])
-        return Plan(cases, frozenset(data.get("left", ())))
+        return Plan(cases, frozenset(data.get("left", ())), data.get("division"))
     except (TypeError, KeyError) as error:
         raise JournalError(f"a plan line is not what this version writes: {error}") from error
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.errors import ConfigError, JournalError
+from pytest_smoltrace.presence import Presence, host_id
 from pytest_smoltrace.slots import Slot, Slots, digest, file_lock
 
 if TYPE_CHECKING:
@@ -85,8 +86,11 @@ class _Sums:
 class Coordination:
     """Spending, places at endpoints and waiting cases, for all processes of one host."""
 
-    def __init__(self, directory: Path, worker_id: str) -> None:
+    def __init__(self, directory: Path, worker_id: str, *, abroad: bool = False) -> None:
         self.directory = directory
+        self.abroad = abroad
+        """Whether the owner of the session runs on another host."""
+        self.presence = Presence(directory)
         with contextlib.suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._note = directory / f"wait-{digest(worker_id)}.json"
@@ -99,7 +103,7 @@ class Coordination:
     def create(cls, worker_id: str = "main") -> Coordination:
         """Make the directory of a new session; ConfigError when there is no place for it."""
         try:
-            return cls(Path(tempfile.mkdtemp(prefix="smoltrace-")), worker_id)
+            return cls(Path(tempfile.mkdtemp(prefix=_prefix())), worker_id)
         except OSError as error:
             raise ConfigError(
                 f"cannot make a temporary directory: {error.strerror}; "
@@ -109,10 +113,18 @@ class Coordination:
     @classmethod
     def join(cls, told: str, worker_id: str) -> Coordination:
         """Return what the owner shares; on another host, what its processes there share."""
-        if Path(told).is_dir():
-            return cls(Path(told), worker_id)
         name = told.replace("\\", "/").rpartition("/")[2]
-        return cls(Path(tempfile.gettempdir(), name), worker_id)
+        if name.startswith(_prefix()) and Path(told).is_dir():
+            return cls(Path(told), worker_id)
+        # Hosts that share their temporary directories have one each all the same.
+        own = Path(tempfile.gettempdir(), f"{name}-{digest(host_id())}")
+        joined = cls(own, worker_id, abroad=True)
+        joined.presence.enter()
+        return joined
+
+    def leave(self) -> None:
+        """Be gone; on another host than the owner's, the directory goes with the last one."""
+        self.presence.leave(removes=self.abroad)
 
     def remove(self) -> None:
         """Remove the directory; what cannot be removed stays."""
@@ -182,6 +194,11 @@ class Coordination:
             new = self._note.with_suffix(f".{os.getpid()}")
             new.write_text(json.dumps({"nodeid": nodeid} | asdict(wait)), encoding="ascii")
             new.replace(self._note)
+
+
+def _prefix() -> str:
+    """Begin the name of a directory with its host: others may see a directory of the same name."""
+    return f"smoltrace-{digest(host_id())}-"
 
 
 def _sum_of_known(numbers: Iterable[int]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,10 @@ class SessionFacts:
     """Model spec -> address of its local server."""
     coordination: str | None = None
     """Directory that the processes of the session share; None where no case runs."""
+    done: tuple[str, ...] = ()
+    """Node ids of the resumed run, as its journal has them, that are not run again."""
+    durations: str | None = None
+    """What balances the shards, as `sharding` encodes it."""
 
 
 def role_of(config: pytest.Config) -> Role:
@@ -89,16 +93,21 @@ def coordinate(config: pytest.Config, role: Role) -> Coordination | None:
         config.add_cleanup(made.remove)
         return made
     told = config.workerinput[INPUT]["coordination"]  # type: ignore[attr-defined]
-    return Coordination.join(told, role.worker_id) if told else None
+    if not told:
+        return None
+    joined = Coordination.join(told, role.worker_id)
+    config.add_cleanup(joined.leave)
+    return joined
 
 
-def session_facts(
-    config: pytest.Config, run_id: str | None, shared: Coordination | None = None
-) -> SessionFacts:
-    """Return the facts of the session: a worker's come from its controller."""
+def told_facts(config: pytest.Config) -> SessionFacts | None:
+    """Return the facts that the controller told this worker; None when it is no worker."""
     workerinput = getattr(config, "workerinput", None)
-    if workerinput is not None:
-        return SessionFacts(**workerinput[INPUT])
+    return None if workerinput is None else SessionFacts(**workerinput[INPUT])
+
+
+def new_facts(run_id: str | None, shared: Coordination | None = None) -> SessionFacts:
+    """Return the facts of a session that begins here."""
     return SessionFacts(
         session_id=run_id or str(uuid.uuid4()),
         started_unix_ns=time.time_ns(),
@@ -110,11 +119,8 @@ def session_facts(
 def tell_worker(node: Any, facts: SessionFacts) -> None:
     """Give a worker the facts of the session before it starts."""
     node.workerinput[INPUT] = {
-        "session_id": facts.session_id,
-        "started_unix_ns": facts.started_unix_ns,
-        "local_urls": dict(facts.local_urls),
-        "coordination": facts.coordination,
-    }
+        field.name: getattr(facts, field.name) for field in fields(facts)
+    } | {"local_urls": dict(facts.local_urls)}
 
 
 class Workers:

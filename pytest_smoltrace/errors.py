@@ -15,6 +15,10 @@ class JournalError(SmoltraceError):
     """A run directory cannot be read or written."""
 
 
+class UnwrittenError(JournalError):
+    """A line of a journal could not be written; its writer keeps count of them."""
+
+
 class SchemaError(SmoltraceError):
     """A value breaks the field contract; names table, column and value."""
 

@@ -248,6 +248,8 @@ class CaseRecord:
     """CPU time that the process used during the case."""
     rss_mib: float | None = None
     """Resident memory of the process at the end of the case."""
+    gpu_uuids: tuple[str, ...] | None = None
+    """GPUs that the process could use, sorted; None without GPU, or when unknown."""
     spans: SpanTable | None
     """None when tracing was off, the process died, or only heads are read."""
 

@@ -6,26 +6,28 @@ bundle. Spans without their record, or a last line that ends early, are a torn t
 
 from __future__ import annotations
 
-import os
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import orjson
-
-from pytest_smoltrace.codec import FORMAT, decode_case, encode_case, encode_line, fields_of
-from pytest_smoltrace.errors import ConfigError, JournalError
+from pytest_smoltrace.codec import (
+    FORMAT,
+    Plan,
+    decode_case,
+    encode_case,
+    encode_line,
+    fields_of,
+    plan_data,
+)
+from pytest_smoltrace.errors import ConfigError, JournalError, UnwrittenError
+from pytest_smoltrace.journal_file import JournalFile, is_json
 from pytest_smoltrace.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from pytest_smoltrace.facts import Declared, Footer, Header, Part
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    from pytest_smoltrace.facts import Footer, Header, Part
 
 __all__ = [
     "JOURNAL_NAME",
@@ -41,9 +43,13 @@ JOURNAL_NAME = "journal.jsonl"
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _KIND = re.compile(rb'\{"k":"([a-z]+)"')
-_CUT = b"\0\n"
-"""Ends what a failed write left of a line: no whole line ends so."""
 _READ_BYTES = 1 << 20
+_NAMES = {
+    "plan": "its plan",
+    "session": "the start of the session",
+    "end": "the end of the session",
+}
+"""What a line is called that a user may miss."""
 PLAN_CASES = 1000
 """Cases of one plan line: a reader holds the JSON of a whole line at once."""
 
@@ -94,36 +100,31 @@ def _lines(stream: BinaryIO, path: Path, limit: int | None) -> Iterator[Line]:
 def _kind(data: bytes) -> str:
     """Return the kind of a line, `torn` when it ends before its JSON does."""
     found = _KIND.match(data)
-    if not found or not (data.endswith(b"}\n") or _is_json(data)):
+    if not found or not (data.endswith(b"}\n") or is_json(data)):
         return "torn"
     return found[1].decode()
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 class JournalWriter:
     """Appends the events of one session; only the process that logs reports has one."""
 
-    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+    def __init__(self, path: Path, redactor: Redactor | None = None, fsync: str = "off") -> None:
         self.path = path
         self._redactor = redactor or Redactor()
-        self._fd: int | None = None
-        self._torn = False
+        self._file = JournalFile(path, fsync)
+        self._cases = 0
+        self._unwritten: Counter[str] = Counter()
+        """Kind of line -> how many could not be written."""
+        self._reason = ""
+        self._is_full = False
+        """Whether the latest case could not be written."""
 
     def create(self, header: Header) -> None:
         """Make the run directory and write the header; ConfigError when it exists or cannot be."""
         directory = self.path.parent
+        line = self._line("header", {"format": FORMAT} | fields_of(header))
         try:
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            directory.mkdir()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-            self._fd = os.open(self.path, flags, 0o644)
+            self._file.create(line)
         except FileExistsError as error:
             raise _exists(directory, header.session_id) from error
         except OSError as error:
@@ -131,34 +132,28 @@ class JournalWriter:
                 f"cannot write the run directory {directory}: {error.strerror}; "
                 "choose another one with --smoltrace-dir"
             ) from error
-        self._lock()
-        self._event("header", {"format": FORMAT} | fields_of(header))
 
-    def reopen(self) -> None:
-        """Go on with a journal; ConfigError when that cannot be or another process writes it."""
-        try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND)
-            tail = _last_line(self._fd)
-        except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {error.strerror}") from error
-        self._lock()
-        if not tail.endswith(b"\n"):
-            # A line that lacks its end alone counts; anything else must not join the next line.
-            self._torn = not _is_json(tail)
-            if not self._torn:
-                self._write(b"\n")
-
-    def plan(self, cases: Sequence[Declared], left: Container[int] = ()) -> None:
-        """Write the collected cases of the suite, in several lines when they are many.
+    def reopen(self, size: int) -> None:
+        """Go on with a journal that has been read.
 
         Args:
-            cases: Of the whole suite.
-            left: Places of the cases that other shards run.
+            size: Bytes that it had then.
+
+        Raises:
+            ConfigError: It cannot be written, or another process writes it.
         """
-        for start in range(0, max(len(cases), 1), PLAN_CASES):
-            part = cases[start : start + PLAN_CASES]
-            others = [place for place in range(len(part)) if start + place in left]
-            self._event("plan", {"cases": part} | ({"left": others} if others else {}))
+        try:
+            self._file.reopen(size)
+        except OSError as error:
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def plan(self, plan: Plan) -> None:
+        """Write the collected cases of the suite, in several lines when they are many."""
+        for start in range(0, max(len(plan.cases), 1), PLAN_CASES):
+            cases = plan.cases[start : start + PLAN_CASES]
+            places = range(start, start + len(cases))
+            left = frozenset(place - start for place in places if place in plan.left)
+            self._event("plan", plan_data(Plan(cases, left, plan.division)))
 
     def part(self, part: Part) -> None:
         """Write that a further session begins."""
@@ -166,68 +161,86 @@ class JournalWriter:
 
     def open_case(self, nodeid: str, worker: str, unix_ns: int) -> None:
         """Write that a case starts, so that a crash leaves a trace of it."""
-        self._event("open", {"nodeid": nodeid, "worker": worker, "unix_ns": unix_ns})
+        if not self._is_full:  # the room that is left is for the end of the session
+            self._event("open", {"nodeid": nodeid, "worker": worker, "unix_ns": unix_ns})
 
     def append(self, encoded: str) -> None:
         """Write the bundle that `encode_case` made, unparsed; who made it has redacted it."""
-        self._write(encoded.encode("utf-8", "replace") + b"\n")
+        self._write("case", encoded.encode("utf-8", "replace") + b"\n")
 
     def close(self, footer: Footer | None = None) -> None:
         """Write how the session ended, if that is known, and close the file."""
-        if self._fd is None:
+        if not self._file.is_open:
             return
         try:
             if footer is not None:
                 self._event("end", fields_of(footer))
         finally:
-            os.close(self._fd)
-            self._fd = None
+            self._file.close()
 
-    def _lock(self) -> None:
-        """Keep others from writing this journal until this process ends."""
-        if fcntl is None or self._fd is None:
-            return
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._fd)
-            self._fd = None
-            raise ConfigError(
-                f"run {self.path.parent.name!r} still runs: another process writes its journal"
-            ) from error
-        except OSError:
-            return  # a file system without locks
+    @property
+    def lost_cases(self) -> int:
+        """Cases that were handed in and are not stored."""
+        return self._unwritten["case"] + (self._cases if self._file.adrift else 0)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no journal at its place any more."""
+        return self._file.adrift is not None
+
+    @property
+    def notices(self) -> list[str]:
+        """What happened to the journal without a loss, one line each."""
+        removed = f"{self._removed}; it has been written again"
+        return [removed] if self._file.restored and not self.is_gone else []
+
+    @property
+    def gaps(self) -> list[str]:
+        """What the journal lacks of what it was to hold, one line each."""
+        return list(self._gaps())
+
+    @property
+    def _removed(self) -> str:
+        return f"the run directory {self.path.parent} was removed while the session ran"
+
+    def _gaps(self) -> Iterator[str]:
+        cases, reason = self._unwritten["case"], self._reason
+        others = [name for kind, name in _NAMES.items() if self._unwritten[kind]]
+        if cases:
+            again = f"run them again with --smoltrace-resume={self.path.parent.name}"
+            yield f"{_cases(cases)} could not be written to {self.path}: {reason}; {again}"
+        elif others:
+            yield f"{self.path} lacks {' and '.join(others)}: {reason}"
+        if self._file.adrift:
+            why = f"and cannot be written again: {self._file.adrift}"
+            yield f"{self._removed} {why}; lost: {_cases(self._cases)}"
+        if self._file.unsynced:
+            yield f"{self.path} may not be whole on the disk: {self._file.unsynced}"
 
     def _event(self, kind: str, data: Mapping[str, Any]) -> None:
-        line = self._redactor.json(encode_line(kind, data).decode())
-        self._write(line.encode() + b"\n")
+        self._write(kind, self._line(kind, data))
 
-    def _write(self, data: bytes) -> None:
+    def _line(self, kind: str, data: Mapping[str, Any]) -> bytes:
+        return self._redactor.json(encode_line(kind, data).decode()).encode() + b"\n"
+
+    def _write(self, kind: str, data: bytes) -> None:
         """Hand one event to the kernel at once: it survives the death of this process."""
-        if self._fd is None:
+        if not self._file.is_open:
             raise JournalError(f"{self.path}: the journal is closed")
-        if self._torn:
-            data = _CUT + data
         try:
-            while data:
-                self._torn = True
-                data = data[os.write(self._fd, data) :]
-            self._torn = False
+            self._file.append(data, durable=kind == "case")
         except OSError as error:
-            raise JournalError(f"cannot write {self.path}: {error.strerror}") from error
+            self._unwritten[kind] += 1
+            self._reason = self._reason or error.strerror or str(error)
+            self._is_full |= kind == "case"
+            raise UnwrittenError(f"cannot write {self.path}: {error.strerror}") from error
+        if kind == "case":
+            self._cases += 1
+            self._is_full = False
 
 
-def _last_line(fd: int) -> bytes:
-    """Return what follows the last line end but one, or all that there is."""
-    size = os.fstat(fd).st_size
-    tail, start = b"", size
-    while start and tail.count(b"\n") - tail.endswith(b"\n") < 1:
-        step = min(_READ_BYTES, start)
-        start -= step
-        os.lseek(fd, start, os.SEEK_SET)
-        tail = os.read(fd, step) + tail
-    body, newline, last = tail.rpartition(b"\n")
-    return last or body.rpartition(b"\n")[2] + newline
+def _cases(number: int) -> str:
+    return f"{number} case{'s' * (number != 1)}"
 
 
 def _exists(directory: Path, session_id: str) -> ConfigError:

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace import __version__
 from pytest_smoltrace.codec import decode_plan, encode_case, encode_line, load_line
-from pytest_smoltrace.errors import JournalError
-from pytest_smoltrace.facts import Declared, Footer, Header
+from pytest_smoltrace.errors import JournalError, UnwrittenError
+from pytest_smoltrace.facts import Declared, Footer, Header, Part
 from pytest_smoltrace.journal import JOURNAL_NAME, JournalWriter, read_journal, run_directory
 from pytest_smoltrace.run import lost_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from pytest_smoltrace.config import RunConfig
     from pytest_smoltrace.dist import SessionFacts
     from pytest_smoltrace.pipeline import Outcome
     from pytest_smoltrace.redaction import Redactor
+    from pytest_smoltrace.resume import Resumption
 
 
 class Ledger:
     """Writes the journal of one session and builds its datasets at the end."""
 
-    def __init__(self, config: RunConfig, facts: SessionFacts, redactor: Redactor) -> None:
-        self.directory: Path = run_directory(config.directory, facts.session_id)
+    def __init__(
+        self,
+        config: RunConfig,
+        facts: SessionFacts,
+        redactor: Redactor,
+        resumed: Resumption | None = None,
+    ) -> None:
+        self.directory: Path = (
+            resumed.directory if resumed else run_directory(config.directory, facts.session_id)
+        )
         self.opened = False
         self._config = config
         self._facts = facts
@@ -39,7 +50,9 @@ class Ledger:
         self._last: dict[str, int] = {}
         """Worker -> hash of the bundle that it wrote last."""
         self._redactor = redactor
-        self._writer = JournalWriter(self.directory / JOURNAL_NAME, redactor)
+        self._resumed = resumed
+        self._part: Part | None = None
+        self._writer = JournalWriter(self.directory / JOURNAL_NAME, redactor, config.fsync)
 
     def open(
         self, environment: Mapping[str, Any], *, prices_version: str | None, workers: int
@@ -51,6 +64,16 @@ class Ledger:
         """
         if self.opened:
             return
+        if self._resumed is not None:
+            self._reopen(self._resumed, environment, workers)
+        else:
+            self._create(environment, prices_version, workers)
+        self.opened = True
+
+    def _create(
+        self, environment: Mapping[str, Any], prices_version: str | None, workers: int
+    ) -> None:
+        shard = self._config.shard
         self._writer.create(
             Header(
                 session_id=self._facts.session_id,
@@ -60,27 +83,54 @@ class Ledger:
                 environment=environment,
                 prices_version=prices_version,
                 workers=workers,
+                shard={"index": shard.index, "count": shard.count} if shard else None,
             )
         )
-        self.opened = True
+
+    def _reopen(self, resumed: Resumption, environment: Mapping[str, Any], workers: int) -> None:
+        """Take the journal of the earlier run; nothing is written before the suite is known."""
+        self._writer.reopen(resumed.run.size)
+        self._part = Part(
+            started_unix_ns=self._facts.started_unix_ns,
+            plugin_version=__version__,
+            environment=environment,
+            workers=workers,
+            shard=resumed.header.shard,
+        )
 
     @property
     def left_out(self) -> int:
         """Planned cases that no worker has started."""
         return len(self._left)
 
-    def plan(self, cases: Sequence[Declared]) -> None:
-        """Write the selected cases, once."""
-        if not self._planned:
-            self._planned = True
-            self._has_cases |= bool(cases)
-            self._left = {case.nodeid for case in cases}
-            self._writer.plan(cases)
+    def plan(self, encoded: str) -> None:
+        """Write the selected cases, once: all workers send the same plan.
 
-    def plan_encoded(self, line: str) -> None:
-        """Write the plan that a worker sent; all workers send the same."""
-        if not self._planned:
-            self.plan(decode_plan(line.encode()).cases)
+        Raises:
+            ConfigError: The session resumes a run of another suite.
+        """
+        if self._planned:
+            return
+        plan = decode_plan(encoded.encode())
+        done: Collection[str] = ()
+        if self._resumed is not None:
+            self._resumed.check_suite(plan)
+            done = self._resumed.done
+        self._planned = True
+        self._has_cases |= bool(plan.own)
+        self._left = {case.nodeid for case in plan.own} - set(done)
+        if self._resumed is None or not self._resumed.knows_suite:
+            self._writer.plan(plan)
+        if self._resumed is not None and (self._left or not self._resumed.is_complete):
+            self._resume(self._resumed)
+
+    def _resume(self, resumed: Resumption) -> None:
+        """Write what became of the cases in flight, and that a further session begins."""
+        assert self._part is not None
+        for record in resumed.run.cut_short():
+            self._writer.append(self._redactor.json(encode_case(record)))
+        self._writer.part(self._part)
+        self._part = None
 
     def case_open(self, nodeid: str, worker: str) -> None:
         """Write that a case starts."""
@@ -93,8 +143,8 @@ class Ledger:
         """Write a finished case, once: an interrupt may make somebody hand it in again."""
         if self.opened and self._last.get(worker) != (key := hash(bundle)):
             self._has_cases = True
-            self._writer.append(bundle)
             self._last[worker] = key
+            self._writer.append(bundle)
 
     def cut(self, bundle: str, worker: str, *, interrupted: bool) -> None:
         """Write the case that a worker ran when it was interrupted; else it was terminated."""
@@ -111,10 +161,9 @@ class Ledger:
         """Write that a worker ended while it ran a case; nothing when it ran no eval case."""
         if not self.opened:
             return
-        planned = [line for line in read_journal(self._writer.path) if line.kind == "plan"]
-        cases = {case.nodeid: case for line in planned for case in decode_plan(line.data).cases}
+        cases = self._planned_cases()
         nodeid = self._redactor.text(nodeid)  # as the plan has it
-        if nodeid in cases or not planned:
+        if nodeid in cases or not self._planned:
             declared = cases.get(nodeid) or Declared(case_id=nodeid, nodeid=nodeid)
             trace = uuid.uuid4().hex
             record = lost_record(
@@ -127,6 +176,17 @@ class Ledger:
                 message=f"worker {worker} {'was stopped' if interrupted else 'died'} in the case",
             )
             self.append(self._redactor.json(encode_case(record)), worker)
+
+    def _planned_cases(self) -> dict[str, Declared]:
+        """Read the plan, which stands before the first case."""
+        lines = read_journal(self._writer.path)
+        plan = takewhile(lambda line: line.kind not in ("open", "spans", "case"), lines)
+        return {
+            case.nodeid: case
+            for line in plan
+            if line.kind == "plan"
+            for case in decode_plan(line.data).own
+        }
 
     def finish(
         self, stop_reason: str, exit_status: int, not_applied: Mapping[str, Mapping[str, str]]
@@ -141,16 +201,30 @@ class Ledger:
             return None
         from pytest_smoltrace.pipeline import finish
 
-        self._closed = True
-        self._writer.close(
-            Footer(
-                ended_unix_ns=time.time_ns(),
-                stop_reason=stop_reason,
-                exit_status=exit_status,
-                not_applied=not_applied,
-            )
+        lost = self._writer.lost_cases
+        if lost and stop_reason == "completed":
+            stop_reason = f"error: {lost} of the cases could not be written"
+        footer = Footer(
+            ended_unix_ns=time.time_ns(),
+            stop_reason=stop_reason,
+            exit_status=exit_status or int(lost > 0),
+            not_applied=not_applied,
         )
-        return finish(self.directory)
+        self._closed = True
+        # A session that found nothing to do is no part of the run that it resumed.
+        with suppress(UnwrittenError):
+            self._writer.close(footer if self._part is None else None)
+        return None if self._writer.is_gone else finish(self.directory)
+
+    @property
+    def notices(self) -> list[str]:
+        """What happened to the journal without a loss, one line each."""
+        return self._writer.notices
+
+    @property
+    def gaps(self) -> list[str]:
+        """What the journal lacks of what it was to hold, one line each."""
+        return self._writer.gaps
 
     def discard(self) -> None:
         """Remove the run directory of a session that was stopped before it began."""
@@ -161,13 +235,12 @@ class Ledger:
         """Remove the run directory of a session that had no case."""
         self._closed = True
         self._writer.close(None)
+        if self._resumed is not None:
+            return
         try:
             (self.directory / JOURNAL_NAME).unlink()
             self.directory.rmdir()
+        except FileNotFoundError:
+            return  # somebody else did
         except OSError as error:
             raise JournalError(f"cannot remove {self.directory}: {error.strerror}") from error
-
-
-def encode_plan(cases: Sequence[Declared]) -> str:
-    """Return the plan as one value that can ride on a report."""
-    return encode_line("plan", {"cases": list(cases)}).decode()

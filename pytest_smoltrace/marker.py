@@ -65,6 +65,7 @@ MARKER: Mapping[str, Rule] = {
     "role": Rule(
         lambda value: value in ("agent", "judge", "simulator"), "'agent', 'judge' or 'simulator'"
     ),
+    "gpus": Rule(_count, "a whole number of at least 1"),
 }
 
 

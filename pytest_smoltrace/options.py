@@ -182,6 +182,13 @@ def _shown(name: str, setting: Setting) -> Any:
     return redacted(list(value) if isinstance(value, tuple) else value)
 
 
+def runs_nothing(config: pytest.Config) -> bool:
+    """Return whether the session only shows what it would run."""
+    return any(
+        getattr(config.option, name, False) for name in ("collectonly", "setuponly", "setupplan")
+    )
+
+
 def origin_lines(run_config: RunConfig) -> Iterator[str]:
     """Yield the effective options with their origin, for -v."""
     for option in OPTIONS:
@@ -205,5 +212,5 @@ def markdown() -> str:
 
 def _default(option: Option) -> str:
     """Return the default as the table shows it."""
-    shown = {True: "on", False: "off", None: "", "": ""}
-    return shown.get(option.default, f"`{option.default}`")
+    shown = {"True": "on", "False": "off", "None": "", "": ""}
+    return shown.get(str(option.default), f"`{option.default}`")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pytest_smoltrace import options
@@ -16,6 +18,9 @@ from pytest_smoltrace.fixtures import (
     smoltrace_task,
 )
 
+if TYPE_CHECKING:
+    from pytest_smoltrace.config import RunConfig
+
 __all__ = [
     "_smoltrace_variant",
     "smoltrace_agent",
@@ -28,7 +33,7 @@ __all__ = [
 _KEYWORDS = (
     "id, difficulty, category, tags, agent_type, expected_tool, expected_tool_calls, "
     "expected_keywords, max_steps, allow_max_steps, timeout, max_cost, "
-    "max_tokens, max_total_steps, role"
+    "max_tokens, max_total_steps, role, gpus"
 )
 _MARKERS = (
     f"smoltrace({_KEYWORDS}): declare an agent eval case",
@@ -48,15 +53,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.register(parser)
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Let what is scarce decide how many workers `-n auto` starts."""
+    run_config = _read(config)
+    if run_config is None:
+        return None
+    from pytest_smoltrace.binding import auto_workers
+
+    return auto_workers(config, run_config)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the part that works, when there is a model to evaluate."""
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
-    named = config.hook.pytest_smoltrace_providers()
-    run_config = options.read(config, [name for names in named for name in names or ()])
+    run_config = _read(config)
     if run_config is None:
         config.pluginmanager.register(Inactive(), "smoltrace-inactive")
         return
+    from pytest_smoltrace import binding
     from pytest_smoltrace.session import SmoltraceSession
 
     try:
@@ -64,6 +80,15 @@ def pytest_configure(config: pytest.Config) -> None:
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(session, "smoltrace-session")
+    config.pluginmanager.register(
+        binding.Gpus(config, run_config.gpus_per_worker), binding.NAME
+    )
+
+
+def _read(config: pytest.Config) -> RunConfig | None:
+    """Return the effective options, None when no model is asked for."""
+    named = config.hook.pytest_smoltrace_providers()
+    return options.read(config, [name for names in named for name in names or ()])
 
 
 class Inactive:

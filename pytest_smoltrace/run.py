@@ -203,7 +203,7 @@ def load_run(directory: Path) -> Run:
     unfinished = scan.unfinished()
     return Run(
         directory=directory,
-        header=replace(header, workers=max([header.workers, *(p.workers for _, p in scan.parts)])),
+        header=_completed(header, scan),
         planned=tuple(scan.planned.values()),
         suite=tuple(scan.suite.values()),
         parts=tuple(scan.parts),
@@ -215,6 +215,13 @@ def load_run(directory: Path) -> Run:
         last_unix_ns=scan.last_unix_ns,
         size=scan.size,
     )
+
+
+def _completed(header: Header, scan: Scan) -> Header:
+    """Return the header with what became known after it was written."""
+    shard = header.shard and {**header.shard, "division": scan.division}
+    workers = max([header.workers, *(part.workers for _, part in scan.parts)])
+    return replace(header, shard=shard, workers=workers)
 
 
 def _warnings(scan: Scan, path: Path, unfinished: int) -> Iterator[str]:

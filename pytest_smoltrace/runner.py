@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import dist
+from pytest_smoltrace import binding, dist
 from pytest_smoltrace.case_view import CaseView
 from pytest_smoltrace.codec import encode_case
 from pytest_smoltrace.coroutines import held
@@ -29,6 +29,7 @@ class CaseRunner:
 
     def __init__(self, config: pytest.Config, session: SmoltraceSession) -> None:
         self._session = session
+        self._gpus = config.pluginmanager.getplugin(binding.NAME)
         self._hide = session.config.hide_content
         self._recorder = Recorder(
             pricer(session.config, session.services.prices, config.hook),
@@ -182,4 +183,5 @@ class CaseRunner:
         if self._hide:
             declared = without_answers(record.declared)
             record = replace(record, declared=declared, extra=without_texts(record.extra))
+        record = replace(record, gpu_uuids=self._gpus.uuids)
         return self._session.redactor.json(encode_case(record))

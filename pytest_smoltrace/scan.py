@@ -46,6 +46,8 @@ class Scan:
     """Node id -> the first planned case of that node id."""
     suite: dict[str, Declared] = field(default_factory=dict)
     """The same, with the cases that other shards run."""
+    division: str | None = None
+    """Checksum of which case is in which shard."""
     parts: list[tuple[int, Part]] = field(default_factory=list)
     """Further sessions, each with the number of attempts before it."""
     heads: list[Head] = field(default_factory=list)
@@ -84,6 +86,7 @@ class Scan:
             self._saw(self.footer.ended_unix_ns)
 
     def _take_plan(self, plan: Plan) -> None:
+        self.division = plan.division
         for case in plan.cases:
             self.suite.setdefault(case.nodeid, case)
         for case in plan.own:

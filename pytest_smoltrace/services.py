@@ -14,22 +14,20 @@ from pytest_smoltrace.selection import model_name
 from pytest_smoltrace.spending import pricer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pytest
 
     from pytest_smoltrace.capture.local_model import LocalServer
     from pytest_smoltrace.config import RunConfig
-    from pytest_smoltrace.dist import SessionFacts
 
 
 class Services:
     """Started by the process that owns the session, when the first case is known."""
 
-    def __init__(self, config: pytest.Config, run_config: RunConfig, facts: SessionFacts) -> None:
+    def __init__(self, config: pytest.Config, run_config: RunConfig) -> None:
         self._pytest = config
         self._config = run_config
-        self._facts = facts
         self._servers: list[LocalServer] = []
         self.prices = PriceBook.load(run_config.prices)
 
@@ -49,17 +47,24 @@ class Services:
             for name, reason in reasons.items()
         ]
 
-    def start(self) -> None:
+    def start(self, specs: Sequence[Any] = ()) -> dict[str, str]:
         """Check that the models can be reached and start the local ones.
+
+        Args:
+            specs: xdist's specs of the workers; none where this process runs the cases.
+
+        Returns:
+            Model spec -> address of its local server.
 
         Raises:
             ConfigError: A case could not run; says why.
         """
         preflight.check(self._config)
         self._check_prices()
-        for spec in self._config.models:
-            if spec.provider == "local":
-                self._facts.local_urls[str(spec)] = self._serve(spec.model_id)  # type: ignore[index]
+        if specs and not any(map(_shares_loopback, specs)):
+            return {}  # each host starts its own
+        local = (spec for spec in self._config.models if spec.provider == "local")
+        return {str(spec): self._serve(spec.model_id) for spec in local}
 
     def _check_prices(self) -> None:
         """Refuse a budget in USD that nobody can keep.
@@ -104,3 +109,8 @@ class Services:
         server = LocalServer(name or "local")
         self._servers.append(server)
         return server.start()
+
+
+def _shares_loopback(spec: Any) -> bool:
+    """Return whether xdist starts the worker as a child, with the Python of this process."""
+    return bool(spec.popen and not spec.via and not spec.python)

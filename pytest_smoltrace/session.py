@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import dist, preflight, selection
-from pytest_smoltrace.errors import ConfigError, SmoltraceError
+from pytest_smoltrace import dist, preflight, worker_servers
+from pytest_smoltrace.collected import Collected
+from pytest_smoltrace.errors import ConfigError, SmoltraceError, UnwrittenError
 from pytest_smoltrace.fixtures import RUNNER
-from pytest_smoltrace.ledger import Ledger, encode_plan
+from pytest_smoltrace.ledger import Ledger
+from pytest_smoltrace.options import runs_nothing
 from pytest_smoltrace.progress import Progress
 from pytest_smoltrace.redaction import Redactor
-from pytest_smoltrace.scrub import Scrubber, without_answers
+from pytest_smoltrace.scrub import Scrubber
 from pytest_smoltrace.services import Services
 from pytest_smoltrace.signals import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pytest_smoltrace.config import RunConfig
-    from pytest_smoltrace.facts import Declared
+    from pytest_smoltrace.dist import SessionFacts
     from pytest_smoltrace.pipeline import Outcome
+    from pytest_smoltrace.resume import Resumption
 
 
 class SmoltraceSession:
@@ -32,24 +37,36 @@ class SmoltraceSession:
         self.config = run_config
         self.role = dist.role_of(config)
         self.coordination = None if runs_nothing(config) else dist.coordinate(config, self.role)
-        self.facts = dist.session_facts(config, run_config.run_id, self.coordination)
+        self.services = Services(config, run_config)
+        self._pytest = config
+        self.resumed: Resumption | None = None
+        self.facts = dist.told_facts(config) or self._new_facts()
         given = {**run_config.model_args, "base_url": run_config.base_url}
         self.redactor = Redactor.from_environment(os.environ, given)
         self.scrubber = Scrubber(self.redactor, hide_content=run_config.hide_content)
-        ledger = Ledger(run_config, self.facts, self.redactor)
+        self._collected = Collected(config, run_config, self.facts, self.redactor)
+        worker_servers.provide(config, run_config, self.facts, self.coordination, self._collected)
+        ledger = Ledger(run_config, self.facts, self.redactor, self.resumed)
         self.ledger = ledger if self.role.logs_reports else None
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
-        self.services = Services(config, run_config, self.facts)
         self.signals = Signals(self.role)
-        self._pytest = config
         self._workers = dist.Workers()
         waits = self.coordination.waits if self.coordination else None
         self._progress = Progress(config, waits) if self.ledger is not None else None
-        self._misuse: list[ConfigError] = []
         self._stopped: str | None = None
         self._refused: str | None = None
         self._untraced: list[str] = []
+
+    def _new_facts(self) -> SessionFacts:
+        facts = dist.new_facts(self.config.run_id, self.coordination)
+        if self.config.resume is None:
+            return facts
+        from pytest_smoltrace import resume
+
+        self.resumed = resume.load(self.config, self.services.prices.version)
+        done = tuple(self.resumed.done)
+        return replace(facts, session_id=self.resumed.header.session_id, done=done)
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what is evaluated and where it is recorded."""
@@ -77,51 +94,40 @@ class SmoltraceSession:
             runner = CaseRunner(session.config, self)
             session.config.pluginmanager.register(runner, RUNNER)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Turn a test into its models, agent types and tasks."""
-        try:
-            selection.generate(metafunc, self.config)
-        except ConfigError as error:
-            # A collection error would end with exit code 2; misuse of options ends with 4.
-            self._misuse.append(error)
-
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(
-        self, config: pytest.Config, items: list[pytest.Item]
-    ) -> None:
-        """Read and check what every case declares."""
-        try:
-            for error in self._misuse:
-                raise error
-            selection.declare(items, self.config)
-        except ConfigError as error:
-            message = self.redactor.text(str(error))
-            if not dist.refuse(config, message):
-                raise pytest.UsageError(message) from None
-            items.clear()
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Send the plan of a worker, before it can be given a case."""
+        # xdist's own hook tells the controller that the collection is complete.
+        if self.role.name == "worker" and self._is_to_run(session):
+            self.redactor.learn(os.environ)  # test modules may have set variables
+            dist.send_plan(session.config, self._collected.encoded_plan(session.items))
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """Check and write the plan, before a worker is given a case."""
+        with self._usage():
+            self._take_plan()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Write the plan, once it is known that the models can be reached."""
-        # Not when the collection finishes: that is also called when it was refused.
-        option = session.config.option
-        broken = session.testsfailed and not option.continue_on_collection_errors
-        if runs_nothing(session.config) or broken or not self.role.runs_tests:
-            return
-        plan = selection.planned(session.items)
-        if self.config.hide_content:
-            plan = tuple(map(without_answers, plan))
-        self.redactor.learn(os.environ)  # test modules may have set variables
-        if self.role.name == "worker":
-            dist.send_plan(session.config, self.redactor.json(encode_plan(plan)))
-        elif plan:
-            self._open(plan)
+        # Not when the collection finishes: other plugins may still refuse the session then.
+        if self.role.name == "standalone" and self.ledger and self._is_to_run(session):
+            self.redactor.learn(os.environ)
+            if self._collected.has_cases(session.items):
+                self._open()
+                with self._usage():
+                    self._write(self.ledger.plan, self._collected.encoded_plan(session.items))
+
+    def _is_to_run(self, session: pytest.Session) -> bool:
+        """Return whether the collected items are to be run: neither broken nor only shown."""
+        broken = session.testsfailed and not session.config.option.continue_on_collection_errors
+        return not (runs_nothing(session.config) or broken or self._collected.refused)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
         """Open the run before the first worker starts."""
-        self._open(None, specs=specs)
+        self._open(specs=specs)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -133,6 +139,7 @@ class SmoltraceSession:
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over why a worker refused to run its cases."""
         self._refused = dist.refused_by(node) or self._refused
+        self.problems += worker_servers.deaths(node, self.problems)
         self._workers.down(node)
 
     @pytest.hookimpl(tryfirst=True)
@@ -157,7 +164,7 @@ class SmoltraceSession:
         if report.when in ("teardown", "???") and self._progress is not None:
             self._progress.finished(report.nodeid)
         if bundle is not None:
-            self._open(None)
+            self._open()
             self._write(self.ledger.append, bundle, worker)
         if str(report.when) == "???":  # xdist's report of a worker that died
             self._take_plan()
@@ -200,7 +207,10 @@ class SmoltraceSession:
         if self._stopped and self._is_cut_short():
             self.problems.append(self._stopped.partition("\n")[2])
             status = session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if not self._guard(self._build, session, status) and status == pytest.ExitCode.OK:
+        built = self._guard(self._build, session, status)
+        gaps = self.ledger.gaps
+        self.problems += [*self.ledger.notices, *gaps]
+        if (gaps or not built) and status == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -219,21 +229,26 @@ class SmoltraceSession:
         elif bundle:
             self._write(self.ledger.append, bundle, self.role.worker_id)
 
-    def _open(self, plan: tuple[Declared, ...] | None, *, specs: Sequence[Any] = ()) -> None:
+    def _open(self, *, specs: Sequence[Any] = ()) -> None:
         if self.ledger is None or self.ledger.opened:
             return
-        try:
+        with self._usage():
             preflight.check_hosts(specs, self.config.limits)
-            self.services.start()
+            self.facts.local_urls.update(self.services.start(specs))  # type: ignore[attr-defined]
+            environment = self.services.environment()
             self.ledger.open(
-                self.services.environment(),
-                prices_version=self.services.prices.version,
-                workers=len(specs) or 1,
+                environment, prices_version=self.services.prices.version, workers=len(specs) or 1
             )
+            if self.resumed is not None:
+                self.problems += self.resumed.environment_differences(environment)
+
+    @contextmanager
+    def _usage(self) -> Iterator[None]:
+        """End the session where what the user asked for cannot be."""
+        try:
+            yield
         except ConfigError as error:
             raise pytest.UsageError(self.redactor.text(str(error))) from None
-        if plan is not None:
-            self.ledger.plan(plan)
 
     def _build(self, session: pytest.Session, status: int) -> None:
         assert self.ledger is not None
@@ -266,7 +281,7 @@ class SmoltraceSession:
     def _take_plan(self) -> None:
         plan = self._workers.plan()
         if plan is not None and self.ledger is not None:
-            self._write(self.ledger.plan_encoded, plan)
+            self._write(self.ledger.plan, plan)
 
     def _write(self, action: Any, *args: Any, **kwargs: Any) -> None:
         """Write to the journal; a signal has to wait for it."""
@@ -274,18 +289,15 @@ class SmoltraceSession:
             self._guard(action, *args, **kwargs)
 
     def _guard(self, action: Any, *args: Any, **kwargs: Any) -> bool:
-        """Run what writes; a full disk is said once and does not end the session."""
+        """Run what writes; a full disk is said at the end and does not end the session."""
         try:
             action(*args, **kwargs)
+        except UnwrittenError:
+            return False  # the ledger counts them
+        except ConfigError:
+            raise  # the session cannot be what it was asked to be
         except SmoltraceError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))
             return False
         return True
-
-
-def runs_nothing(config: pytest.Config) -> bool:
-    """Return whether the session only shows what it would run."""
-    return any(
-        getattr(config.option, name, False) for name in ("collectonly", "setuponly", "setupplan")
-    )

@@ -124,6 +124,7 @@ def make_attempt(
         tools=tool_totals(record),
         llm=llm_totals(record),
         others=non_agent_totals(record),
+        gpu=GpuUse(uuids=list(record.gpu_uuids) if record.gpu_uuids else None),
     )
 
 

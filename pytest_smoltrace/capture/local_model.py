@@ -17,6 +17,7 @@ from pytest_smoltrace.capture.weights import INSTALL, model_id, resolve_weights
 from pytest_smoltrace.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from pytest_smoltrace.capture.local_chat import LocalModel
@@ -48,7 +49,7 @@ class LocalServer:
     ) -> None:
         self._name_or_path = name_or_path
         self._context_tokens = context_tokens
-        self._threads = threads or _default_threads()
+        self._threads = threads or default_threads()
         self._process: subprocess.Popen[str] | None = None
         self._base_url: str | None = None
         self._lock = threading.Lock()
@@ -100,7 +101,7 @@ class LocalServer:
         self.stop()
 
     def _launch(self) -> str:
-        _require_runtime()
+        require_runtime()
         weights = resolve_weights(self._name_or_path)
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
             process = self._spawn(weights, log)
@@ -118,28 +119,38 @@ class LocalServer:
         return f"{url}/v1"
 
     def _spawn(self, weights: Path, log: IO[str]) -> subprocess.Popen[str]:
-        script = str(Path(__file__).with_name("local_server.py"))
-        # -P keeps the script's folder, full of modules of this package, off sys.path.
-        command = [sys.executable, "-P", script, str(weights)]
         return subprocess.Popen(  # noqa: S603 - our own script and numbers
-            [*command, str(self._context_tokens), str(self._threads)],
+            server_command(weights, self._context_tokens, self._threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            # Spinning OpenMP threads on shared cores bring generation down to 1 token/s.
-            env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+            env=server_environment(),
             # Ctrl-C must end the cases first: the server leaves when its stdin closes.
             start_new_session=True,
         )
 
 
-def _require_runtime() -> None:
+def server_command(weights: Path, context_tokens: int, threads: int) -> list[str]:
+    """Returns the command of a server process."""
+    script = str(Path(__file__).with_name("local_server.py"))
+    # -P keeps the script's folder, full of modules of this package, off sys.path.
+    return [sys.executable, "-P", script, str(weights), str(context_tokens), str(threads)]
+
+
+def server_environment() -> dict[str, str]:
+    """Returns the environment of a server process."""
+    # Spinning OpenMP threads on shared cores bring generation down to 1 token/s.
+    return {**os.environ, "OMP_WAIT_POLICY": "passive"}
+
+
+def require_runtime() -> None:
+    """Refuses with a ConfigError where the engine is not installed."""
     if find_spec("xllamacpp") is None:
         raise ConfigError(f"local: the package xllamacpp is not installed; run: {INSTALL}")
 
 
-def _default_threads() -> int:
+def default_threads() -> int:
     """Counts the cores this process may use, up to four."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -162,9 +173,13 @@ def _read_url(process: subprocess.Popen[str]) -> str | None:
 
 def _failure(weights: Path, code: int | None, log: IO[str]) -> str:
     log.seek(0)
+    return f"local: the model server ended with {code} on {weights}: {last_line(log)}"
+
+
+def last_line(log: Iterable[str]) -> str:
+    """Returns the last words of a server."""
     lines = [line.strip() for line in log if line.strip()]
-    reason = lines[-1] if lines else "it said nothing"
-    return f"local: the model server ended with {code} on {weights}: {reason}"
+    return lines[-1] if lines else "it said nothing"
 
 
 def _ending(code: int) -> str:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_smoltrace.capture import nvml
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,7 +20,7 @@ _GIB = 2**30
 _UNLIMITED = 2**60
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
-_DRIVER = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
+_MEMORY = Path("/proc/meminfo")
 _VENDORS = frozenset({"nvidia", "geforce", "tesla", "quadro", "amd", "instinct", "radeon"})
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _SAME_FAMILY = {"a10g": "a10"}
@@ -163,25 +165,18 @@ def _groups(controller: str) -> Iterator[Path]:
 
 def _gpus() -> tuple[Gpu, ...]:
     """Return the GPUs that the NVIDIA driver knows, none without a driver."""
-    if platform.system() != "Windows" and not any(path.exists() for path in _DRIVER):
-        return ()
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return tuple(_gpu(pynvml, handle) for handle in handles)
-    except pynvml.NVMLError:
-        return ()
+    return tuple(
+        Gpu(name=gpu.name, memory_gb=gpu.memory_bytes / _GIB if gpu.memory_bytes else None)
+        for gpu in nvml.gpus() or ()
+    )
 
 
-def _gpu(nvml: Any, handle: Any) -> Gpu:
-    """Return name and memory of one GPU."""
-    try:
-        memory_gb = nvml.nvmlDeviceGetMemoryInfo(handle).total / _GIB
-    except nvml.NVMLError:
-        memory_gb = None
-    return Gpu(name=str(nvml.nvmlDeviceGetName(handle)), memory_gb=memory_gb)
+def available_memory_mib() -> int | None:
+    """Return the memory in MiB that further processes can be given."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read(_MEMORY) or "", re.MULTILINE)
+    within = _memory_gb()
+    known = [int(found[1]) // 1024] if found else []
+    return min([*known, *([int(within * 1024)] if within else [])], default=None)
 
 
 def _read(path: Path) -> str | None:

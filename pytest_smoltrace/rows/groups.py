@@ -81,13 +81,13 @@ class _Heads:
         self.case.append(self.cases.setdefault(head.case_id, len(self.cases)))
         self.trial.append(head.trial)
         self.attempt.append(head.attempt)
-        self.eligible.append(_is_eligible(head))
+        self.eligible.append(is_conclusive(head))
         self.of_node[head.nodeid] = identity
         if head.unplanned and head.nodeid not in planned:
             self.unplanned[head.nodeid] = head.unplanned
 
 
-def _is_eligible(head: Head) -> bool:
+def is_conclusive(head: Head) -> bool:
     """Return whether the attempt says something about the agent."""
     if head.outcome in SUCCESSFUL:
         return True

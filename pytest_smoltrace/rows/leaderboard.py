@@ -177,6 +177,7 @@ def run_rows(run: Run, group: Group, tally: Tally, rows: ResultRows, session: Se
         scores=_scores(tally),
         generation_settings=generation_settings(header, footer, group.model),
         replay_mode=_one(tally.replay_modes, "live"),
+        gpu=GpuFigures(count=len(tally.gpu_uuids)),
     )
 
 

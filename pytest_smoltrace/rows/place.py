@@ -54,9 +54,15 @@ def place_of(directory: str, header: Header, providers: set[str]) -> Place:
         producer=f"pytest-smoltrace/{header.plugin_version}",
         package_versions=to_json(environment.get("package_versions") or {}),
         ci=to_json(ci) if ci else None,
-        config=to_json(options),
+        config=to_json(_with_bindings(header)),
         notes=options.get("notes") or "",
     )
+
+
+def _with_bindings(header: Header) -> Mapping[str, Any]:
+    """Return the options, and which worker had which GPUs."""
+    bound = {"gpu_bindings": header.bindings} if header.bindings else {}
+    return {**header.config, **bound}
 
 
 def _scope(options: Mapping[str, Any], providers: set[str]) -> str:

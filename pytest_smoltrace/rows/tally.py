@@ -58,6 +58,7 @@ class Tally:
     requests: Counter[Labels] = field(default_factory=Counter)
     errors: Counter[Labels] = field(default_factory=Counter)
     tokens: Counter[Labels] = field(default_factory=Counter)
+    gpu_uuids: set[str] = field(default_factory=set)
     hosts: defaultdict[str | None, HostUse] = field(default_factory=lambda: defaultdict(HostUse))
 
     @property
@@ -100,6 +101,7 @@ class Tally:
             self.prices_used = self.prices_used or call.cost is not None
             if call.role == "agent":
                 self._take_call(call, live=not is_replayed(record, call))
+        self.gpu_uuids.update(record.gpu_uuids or ())
         self._take_host(record)
 
     def _take_window(self, attempt: Attempt, part: int) -> None:

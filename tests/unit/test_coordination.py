@@ -494,16 +494,40 @@ def test_no_place_for_the_directory_is_said_in_one_line(monkeypatch, tmp_path):
         Coordination.create()
 
 
-def test_a_worker_joins_what_the_owner_shares(shared):
-    shared.spend(1.0, 1)
-    assert Coordination.join(str(shared.directory), "gw0").spent() == shared.spent()
+@pytest.fixture
+def created(monkeypatch, tmp_path):
+    """What the owner of a session makes."""
+    monkeypatch.setattr(coordination.tempfile, "tempdir", str(tmp_path))
+    return Coordination.create()
+
+
+def test_a_worker_joins_what_the_owner_shares(created):
+    created.spend(1.0, 1)
+    joined = Coordination.join(str(created.directory), "gw0")
+    assert joined.spent() == created.spent()
+    joined.leave()
+    assert created.directory.is_dir()
+    created.remove()
+    assert not created.directory.exists()
+
+
+def test_a_directory_that_two_hosts_see_is_not_the_owners(created, monkeypatch):
+    monkeypatch.setattr(coordination, "host_id", lambda: "another host")
+    joined = Coordination.join(str(created.directory), "gw0")
+    assert joined.directory.name.startswith(created.directory.name)
+    assert joined.directory != created.directory
+    joined.leave()
+    assert not joined.directory.exists()
+    assert created.directory.is_dir()
 
 
 @pytest.mark.parametrize("told", ["/nowhere/on/this/host/smoltrace-ab12", r"C:\T\smoltrace-ab12"])
 def test_workers_of_another_host_share_a_directory_of_their_own(monkeypatch, tmp_path, told):
     monkeypatch.setattr(coordination.tempfile, "tempdir", str(tmp_path))
     one, two = (Coordination.join(told, worker) for worker in ("gw0", "gw1"))
-    assert one.directory == two.directory == tmp_path / "smoltrace-ab12"
+    assert one.directory == two.directory
+    assert one.directory.parent == tmp_path
+    assert one.directory.name.startswith("smoltrace-ab12-")
     one.spend(1.0, 1)
     assert two.spent().calls == 1
 

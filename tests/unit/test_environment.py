@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoltrace.capture import environment, machine
+from pytest_smoltrace.capture import environment, machine, nvml
 from pytest_smoltrace.config import RunConfig
 
 CONFIG = RunConfig(models=())
@@ -31,7 +31,7 @@ def bare(monkeypatch):
     for name in list(os.environ):
         if name not in {"PATH", "HOME", "SYSTEMROOT", "TMPDIR"}:
             monkeypatch.delenv(name)
-    monkeypatch.setattr(machine, "_DRIVER", ())
+    monkeypatch.setattr(nvml, "gpus", lambda: None)
 
 
 @pytest.fixture

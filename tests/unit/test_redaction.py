@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 import orjson
 import pytest
 
+from pytest_smoltrace.codec import Plan
 from pytest_smoltrace.causes import one_line
 from pytest_smoltrace.facts import Declared, Footer, Header
 from pytest_smoltrace.journal import JournalWriter
@@ -476,7 +477,7 @@ def test_every_line_of_a_journal(tmp_path):
         Header(session_id="s", started_unix_ns=1, plugin_version="1", config={"notes": value},
                environment={"url": f"https://me:{VALUE[:9]}@host"})
     )  # fmt: skip
-    writer.plan([Declared(case_id="c", nodeid=f"t.py::c[{value}]", prompt=value)])
+    writer.plan(Plan((Declared(case_id="c", nodeid=f"t.py::c[{value}]", prompt=value),)))
     writer.open_case(f"t.py::c[{value}]", "main", 5)
     writer.close(Footer(ended_unix_ns=9, stop_reason=f"error: {value}", exit_status=1))
     lines = writer.path.read_text(encoding="utf-8").splitlines()

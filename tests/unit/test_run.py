@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from pytest_smoltrace.codec import Plan
 from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.facts import (
     CaseRecord,
@@ -112,7 +113,7 @@ class Session:
         self.writer.create(header(session_id, started))
 
     def plan(self, *names):
-        self.writer.plan([declared(name) for name in names])
+        self.writer.plan(Plan(tuple(declared(name) for name in names)))
         return self
 
     def open(self, name, at=7, worker="gw0"):

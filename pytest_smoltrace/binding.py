@@ -1,0 +1,212 @@
+"""Which GPUs a worker gets: by its environment, before anything is imported in it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from functools import cached_property
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_smoltrace import devices, dist
+from pytest_smoltrace.errors import ConfigError
+from pytest_smoltrace.marker import marked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_smoltrace.config import RunConfig
+    from pytest_smoltrace.devices import Pool
+
+NAME = "smoltrace-gpus"
+WORKER_MIB = 75
+"""Memory that a further worker takes."""
+_INPUT = "smoltrace_gpus"
+_POOL = pytest.StashKey["Pool"]()
+_NOTE = pytest.StashKey[str]()
+_AMBIGUOUS = (
+    "smoltrace: CUDA counts GPUs of several kinds with the fastest first, so that workers are bound "
+    "to numbers and no UUID is recorded; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPUs by UUID"
+)
+_ON_GPU = frozenset({"transformers", "vllm"})
+"""Providers whose models run in the process of the tests."""
+
+
+class Gpus:
+    """The hooks that bind workers to GPUs, in the part that this process has in it."""
+
+    def __init__(self, config: pytest.Config, size: int) -> None:
+        self._pytest = config
+        self._size = size
+        self._given: list[tuple[Any, Sequence[str]]] = []
+        """Spec of a worker -> its GPUs; xdist uses the spec again when the worker dies."""
+
+    def pytest_report_header(self) -> list[str]:
+        """Say why `-n auto` starts as many workers as it does."""
+        note = self._pytest.stash.get(_NOTE, None)
+        return [f"smoltrace: {note}"] if note else []
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
+        """Give every worker of this host its GPUs, round robin."""
+        found = pool_of(self._pytest)
+        try:
+            groups = found.groups(self._size)
+        except ConfigError as error:
+            raise pytest.UsageError(str(error)) from None
+        if not groups and self._size:
+            return
+        for place, spec in enumerate(filter(_is_free, specs)):
+            ids = groups[place % len(groups)] if groups else ()
+            spec.env.update(found.environment(ids))
+            self._given.append((spec, ids))
+        self._show(bound(specs), ambiguous=found.is_ambiguous)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker which GPUs it was given, and of how many."""
+        for spec, ids in self._given:
+            if spec is node.gateway.spec:
+                found = pool_of(self._pytest)
+                node.workerinput[_INPUT] = {
+                    "variable": found.variable,
+                    "are_uuids": found.are_uuids,
+                    "ids": list(ids),
+                    "visible": len(found.ids),
+                }
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Skip or refuse the selected cases that need more GPUs than there are."""
+        try:
+            self._check(items)
+        except ConfigError as error:
+            if not dist.refuse(config, str(error)):
+                raise pytest.UsageError(str(error)) from None
+            items.clear()
+
+    def _check(self, items: Sequence[pytest.Item]) -> None:
+        for item in items:
+            needed = marked(item).get("gpus")
+            if needed is None:
+                continue
+            visible = self._told["visible"] if self._told else len(self.own.ids)
+            if needed > visible:
+                reason = f"needs {devices.count(needed)}, {devices.are(visible)} visible"
+                item.add_marker(pytest.mark.skip(reason=reason))
+            elif needed > len(self.own.ids):
+                raise ConfigError(
+                    f"{item.nodeid} needs {devices.count(needed)} and its worker has "
+                    f"{len(self.own.ids)}: give --smoltrace-gpus-per-worker={needed}"
+                )
+
+    @cached_property
+    def own(self) -> Pool:
+        """What this process may use."""
+        told = self._told
+        if told is None:
+            return pool_of(self._pytest)
+        ids = tuple(told["ids"])
+        return devices.Pool(ids=ids, variable=told["variable"], are_uuids=told["are_uuids"])
+
+    @property
+    def uuids(self) -> tuple[str, ...] | None:
+        """UUIDs of the GPUs that this process may use, sorted; None without, or when unknown."""
+        return tuple(sorted(self.own.ids)) or None if self.own.are_uuids else None
+
+    @cached_property
+    def _told(self) -> dict[str, Any] | None:
+        """What the controller gave, unless something has changed it since."""
+        told: dict[str, Any] | None = getattr(self._pytest, "workerinput", {}).get(_INPUT)
+        if told is None:
+            return None
+        given = devices.Pool(variable=told["variable"]).environment(told["ids"])[told["variable"]]
+        return told if os.environ.get(told["variable"]) == given else None
+
+    def _show(self, bindings: dict[str, list[str]], *, ambiguous: bool) -> None:
+        reporter = self._pytest.pluginmanager.getplugin("terminalreporter")
+        if reporter is None:
+            return
+        if ambiguous:
+            reporter.write_line(_AMBIGUOUS, yellow=True)
+        if self._pytest.get_verbosity() > 0:
+            for worker, ids in bindings.items():
+                reporter.write_line(f"smoltrace: {worker} on GPU {', '.join(ids) or 'none'}")
+
+
+def bound(specs: Iterable[Any]) -> dict[str, list[str]]:
+    """Return worker -> GPUs that its environment restricts it to, whoever set that."""
+    named = {
+        spec.id: [spec.env[key] for key in devices.VARIABLES if key in spec.env] for spec in specs
+    }
+    return {
+        worker: [one for one in ",".join(lists).split(",") if one]
+        for worker, lists in named.items()
+        if lists
+    }
+
+
+def pool_of(config: pytest.Config) -> Pool:
+    """Return what this process may use; the driver is asked once."""
+    if _POOL not in config.stash:
+        from pytest_smoltrace.capture import nvml
+
+        config.stash[_POOL] = devices.pool(os.environ, nvml.gpus())
+    return config.stash[_POOL]
+
+
+def auto_workers(config: pytest.Config, run_config: RunConfig) -> int | None:
+    """Return how many workers `-n auto` starts; None where nothing here is scarce."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or _others_decide(config):
+        return None
+    used = {spec.provider for spec in run_config.models}
+    if "local" in used:
+        number, why = 1, "the embedded server answers one request at a time"
+    elif used & _ON_GPU:
+        number, why = _by_gpus(len(pool_of(config).ids), run_config.gpus_per_worker)
+    elif run_config.limits.max_concurrency is not None:
+        number, why = _by_slots(run_config.limits.max_concurrency)
+    else:
+        return None
+    config.stash[_NOTE] = f"-n {config.option.numprocesses} is {number}: {why}"
+    return number
+
+
+def _others_decide(config: pytest.Config) -> bool:
+    """Return whether the user's own code says how many workers there are."""
+    known = ("xdist.plugin", "pytest_smoltrace.plugin")
+    impls = config.hook.pytest_xdist_auto_num_workers.get_hookimpls()
+    return any(impl.function.__module__ not in known for impl in impls)
+
+
+def _by_gpus(visible: int, each: int) -> tuple[int, str]:
+    if not visible or not each:
+        return 1, "a model on the CPU uses all its cores"
+    return max(1, visible // each), f"{devices.are(visible)} visible, {each} for each worker"
+
+
+def _by_slots(slots: int) -> tuple[int, str]:
+    from pytest_smoltrace.capture.machine import available_memory_mib
+
+    memory = available_memory_mib()
+    carried = slots if memory is None else max(1, memory // WORKER_MIB)
+    if carried < slots:
+        why = f"{memory} MiB of memory carry no more (--smoltrace-max-concurrency={slots})"
+        return carried, why
+    return slots, "--smoltrace-max-concurrency"
+
+
+def _is_free(spec: Any) -> bool:
+    """Return whether a worker runs on this host and was given no GPUs by the user."""
+    is_local = spec.popen and not spec.via and not _is_launched(spec)
+    return bool(is_local) and not set(devices.VARIABLES) & set(spec.env)
+
+
+def _is_launched(spec: Any) -> bool:
+    """Return whether the Python of a worker is started by another program: `srun python`."""
+    first = (shlex.split(spec.python) or [""])[0] if spec.python else ""
+    return bool(first) and not PurePath(first).name.startswith(("python", "pypy"))

@@ -1,0 +1,121 @@
+"""Goes on with a run that was stopped, killed or met trouble with the infrastructure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_smoltrace.errors import ConfigError, JournalError
+from pytest_smoltrace.rows.groups import is_conclusive
+from pytest_smoltrace.run import find_run, load_run
+from pytest_smoltrace.sameness import setting_differences, suite_differences
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from pytest_smoltrace.codec import Plan
+    from pytest_smoltrace.config import RunConfig
+    from pytest_smoltrace.facts import Header
+    from pytest_smoltrace.run import Run
+
+_FAILED = frozenset({"failed", "error"})
+_NOTED = {"git_sha": "git", "python_version": "Python", "platform": "platform"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """An earlier run and what of it is finished."""
+
+    run: Run
+    done: frozenset[str]
+    """Node ids, as the journal has them, of cases with a conclusive attempt or a skip."""
+    failed: int
+    """Finished cases that did not pass."""
+
+    @property
+    def directory(self) -> Path:
+        """Directory that the session goes on with."""
+        return self.run.directory
+
+    @property
+    def header(self) -> Header:
+        """Header of the run."""
+        return self.run.header
+
+    @property
+    def knows_suite(self) -> bool:
+        """Whether the run lived until its plan was written, whole."""
+        return bool(self.run.ended or self.run.unfinished)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last session of the run came to its end."""
+        return self.run.footer is not None and self.run.footer.stop_reason == "completed"
+
+    def check_suite(self, plan: Plan) -> None:
+        """Check that a session selected what the run was to execute.
+
+        Raises:
+            ConfigError: It did not; names the first differences.
+        """
+        if not self.knows_suite:
+            return
+        found = suite_differences(self.run.suite, plan.cases, ("that run", "this session"))
+        if not found and plan.division != (self.header.shard or {}).get("division"):
+            found = ["its shard was divided by other durations"]
+        if found:
+            raise ConfigError(
+                f"--smoltrace-resume: run {self.header.session_id!r} had another suite: "
+                f"{'; '.join(found)}; give the selection of that run, or begin a new one"
+            )
+
+    def environment_differences(self, now: Mapping[str, Any]) -> list[str]:
+        """Return a line for each part of the environment that is another one now."""
+        parts = [part.environment for _, part in self.run.parts]
+        then = parts[-1] if parts else self.header.environment
+        pairs = [(name, then.get(key), now.get(key)) for key, name in _NOTED.items()]
+        old, new = then.get("package_versions") or {}, now.get("package_versions") or {}
+        pairs += [(name, old.get(name), new.get(name)) for name in sorted({*old, *new})]
+        return [
+            f"resumed with another environment: {name} {before or 'none'}, now {after or 'none'}"
+            for name, before, after in pairs
+            if before != after
+        ]
+
+
+def load(config: RunConfig, prices_version: str | None) -> Resumption:
+    """Return the run that `--smoltrace-resume` names.
+
+    Raises:
+        ConfigError: There is none, it cannot be read, or its models or settings are others.
+    """
+    try:
+        run = load_run(find_run(config.resume or "", config.directory))
+    except (ConfigError, JournalError) as error:
+        raise ConfigError(f"--smoltrace-resume: {error}") from None
+    _check_settings(run.header, config, prices_version)
+    conclusive: dict[str, bool] = {}
+    for head in run.heads():
+        if head.outcome == "skipped" or is_conclusive(head):
+            conclusive.setdefault(head.nodeid, head.outcome in _FAILED)
+    return Resumption(run=run, done=frozenset(conclusive), failed=sum(conclusive.values()))
+
+
+def _check_settings(header: Header, config: RunConfig, prices_version: str | None) -> None:
+    found = setting_differences(header.config, config.shown)
+    shard = header.shard or {}
+    before = f"{shard['index']}/{shard['count']}" if shard else None
+    now = str(config.shard) if config.shard else None
+    if before != now:
+        found.append(f"--smoltrace-shard ({before or 'unset'} and {now or 'unset'})")
+    if header.prices_version != prices_version:
+        found.append(f"prices ({header.prices_version} and {prices_version})")
+    if config.run_id not in (None, header.session_id):
+        found.append(f"--smoltrace-run-id ({header.session_id} and {config.run_id})")
+    if found:
+        raise ConfigError(
+            f"--smoltrace-resume: run {header.session_id!r} had other settings: "
+            f"{', '.join(found)}; give those of that run, or begin a new one"
+        )
