@@ -32,6 +32,8 @@ class Questions:
 
     project: str
     """Folder of the project here."""
+    files: tuple[str, ...]
+    """What has to be there besides, relative to the project."""
     paths: tuple[str, ...]
     """What is to be collected, relative to the project."""
     patterns: tuple[str, ...]
@@ -82,6 +84,7 @@ def placed(place: Placement, answers: Iterable[Answer]) -> Placement:
 def _asked(questions: Questions, root: str) -> dict[str, Any]:
     return {
         "root": root,
+        "files": questions.files,
         "paths": questions.paths,
         "patterns": questions.patterns,
         "packages": dict(questions.packages),
@@ -92,7 +95,7 @@ def _asked(questions: Questions, root: str) -> dict[str, Any]:
 
 def _ask(hosts: Mapping[str, Placement], questions: Questions) -> dict[str, dict[str, Any]]:
     """Return the facts of each host."""
-    started = {}
+    started: dict[str, _Asking] = {}
     with _killed(started):
         for host, place in hosts.items():
             started[host] = _Asking(place, questions)

@@ -4,6 +4,8 @@ Its source is sent to the host, whose Python may know nothing of this package: i
 standard library only.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import importlib
 import importlib.metadata
@@ -14,6 +16,7 @@ import platform
 import socket
 import subprocess
 import sys
+from typing import Any
 
 MARK = "smoltrace-host:"
 """What the answer of a host begins with."""
@@ -22,22 +25,26 @@ _CONNECT_TIMEOUT_S = 5.0
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-def answer(asked):  # type: ignore[no-untyped-def]
+def answer(asked: dict[str, Any]) -> None:
     """Go to the folder, set the variables and write the facts to standard output."""
     os.environ.update(asked.pop("env"))
     sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     root = os.path.realpath(os.path.expanduser(asked["root"]))  # noqa: PTH111
-    facts = {"root": None, "python": platform.python_version(), "executable": sys.executable}
+    facts: dict[str, Any] = {
+        "root": None,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+    }
     if os.path.isdir(root):  # noqa: PTH112
         os.chdir(root)
         facts = gather({**asked, "root": root})
     sys.stdout.write(MARK + json.dumps(facts) + "\n")
 
 
-def gather(asked):  # type: ignore[no-untyped-def]
+def gather(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of this host about the project in `asked["root"]`."""
     root = asked["root"]
-    paths = {path: os.path.normpath(os.path.join(root, path)) for path in asked["paths"]}  # noqa: PTH118
+    named = [*asked["files"], *asked["paths"]]
     return {
         "root": root,
         "hostname": socket.gethostname(),
@@ -46,26 +53,30 @@ def gather(asked):  # type: ignore[no-untyped-def]
         "versions": {name: _version(name, module) for name, module in asked["packages"].items()},
         "git": _git(root),
         "gpus": _gpus(),
-        "missing": [path for path, full in paths.items() if not os.path.exists(full)],  # noqa: PTH110
-        "has_tests": any(_has_tests(full, asked["patterns"]) for full in paths.values()),
+        "missing": [path for path in named if not os.path.exists(_in(root, path))],  # noqa: PTH110
+        "has_tests": any(_has_tests(_in(root, path), asked["patterns"]) for path in asked["paths"]),
         "unset": [name for name in asked["variables"] if not os.environ.get(name)],
         "unreachable": [address for address in asked["addresses"] if not _answers(*address)],
     }
 
 
-def _version(name, module):  # type: ignore[no-untyped-def]
+def _in(root: str, path: str) -> str:
+    return os.path.normpath(os.path.join(root, path))  # noqa: PTH118
+
+
+def _version(name: str, module: str) -> str | None:
     """Return the version of a distribution, None where its module cannot be imported."""
     if importlib.util.find_spec(module) is None:
         return None
     if module == "pytest_smoltrace":  # one that is edited in place states an older version
-        return importlib.import_module(module).__version__
+        return str(importlib.import_module(module).__version__)
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
 
 
-def _git(root):  # type: ignore[no-untyped-def]
+def _git(root: str) -> dict[str, Any] | None:
     """Return commit and whether tracked files differ from it; None outside a repository."""
     command = ("git", "-c", "safe.directory=*", "--no-optional-locks", "-C", root)
     sha = _output(*command, "rev-parse", "--short=12", "HEAD")
@@ -75,17 +86,17 @@ def _git(root):  # type: ignore[no-untyped-def]
     return {"sha": sha[0], "dirty": bool(changed)}
 
 
-def _gpus():  # type: ignore[no-untyped-def]
+def _gpus() -> list[list[str]]:
     """Return (name, UUID) of the GPUs, none where nvidia-smi lists none."""
     found = []
     for line in _output("nvidia-smi", "-L"):
         head, _, uuid = line.partition("(UUID: ")
         if line.startswith("GPU "):
-            found.append((head.partition(":")[2].strip(), uuid.rstrip(")")))
+            found.append([head.partition(":")[2].strip(), uuid.rstrip(")")])
     return found
 
 
-def _output(*command):  # type: ignore[no-untyped-def]
+def _output(*command: str) -> list[str]:
     """Return the lines that a program writes, none where it fails or is missing."""
     environment = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
     try:
@@ -104,7 +115,7 @@ def _output(*command):  # type: ignore[no-untyped-def]
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
-def _has_tests(path, patterns):  # type: ignore[no-untyped-def]
+def _has_tests(path: str, patterns: list[str]) -> bool:
     """Return whether there is a test file, hidden folders and environments left out."""
     if os.path.isfile(path):  # noqa: PTH113
         return True
@@ -120,7 +131,7 @@ def _has_tests(path, patterns):  # type: ignore[no-untyped-def]
     return False
 
 
-def _answers(host, port):  # type: ignore[no-untyped-def]
+def _answers(host: str, port: int) -> bool:
     """Return whether somebody listens at an address; a proxy alone can tell."""
     if any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES):
         return True

@@ -113,9 +113,7 @@ def placements(
 ) -> tuple[Placement, ...]:
     """Return a place for each worker, host by host, with `env` below each host's own."""
     return tuple(
-        place
-        for host in hosts
-        for place in [_placement(host, env, project)] * host.workers
+        place for host in hosts for place in [_placement(host, env, project)] * host.workers
     )
 
 
@@ -202,7 +200,7 @@ def _check_type(key: str, value: Any) -> None:
         raise ConfigError(f"{key} must be {_NAMES[types[-1]]}, not {value!r}")
     if isinstance(value, str) and not value.strip():
         raise ConfigError(f"{key} is empty")
-    if isinstance(value, str) and "//" in value and key != "name":
+    if isinstance(value, str) and "//" in value:
         raise ConfigError(f"{key} must not contain '//', which parts the settings of execnet")
 
 

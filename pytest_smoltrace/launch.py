@@ -17,11 +17,11 @@ def main(kind: str, words: list[str]) -> None:
         python, *arguments = words[place + 1 :]
         words = [*words[:place], f"{python} {shlex.join(arguments)}"]
     if os.name == "nt":
-        sys.exit(subprocess.call(words))
+        sys.exit(subprocess.call(words))  # noqa: S603
     # Ctrl-C on the terminal is the controller's to tell: it must not cut the connection.
     os.setsid()
     try:
-        os.execvp(words[0], words)
+        os.execvp(words[0], words)  # noqa: S606
     except OSError as error:
         sys.exit(f"{words[0]}: {error.strerror}")
 

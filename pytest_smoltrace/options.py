@@ -73,9 +73,24 @@ def read(config: pytest.Config, extra_providers: Iterable[str] = ()) -> RunConfi
         raise pytest.UsageError(redacted(str(error))) from None
 
 
-def _setting(config: pytest.Config, option: Option) -> Setting:
+def hosts_file(config: pytest.Config, command_line: Any) -> Path | None:
+    """Return the hosts file; None without one, and without a model, as in `read`.
+
+    Args:
+        config: Need not be complete: hooks that come early have no `config.option` yet.
+        command_line: The parsed command line.
+    """
+    named = {option.name: option for option in OPTIONS}
+    try:
+        settings = [_setting(config, named[name], command_line) for name in ("hosts", "model")]
+        return _path(config, settings[0]) if all(one.value for one in settings) else None
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _setting(config: pytest.Config, option: Option, command_line: Any = None) -> Setting:
     """Return the value of the first of flag, environment, ini and default that is set."""
-    for origin, place, typed in _sources(config, option):
+    for origin, place, typed in _sources(config, option, command_line or config.option):
         if typed is not None:
             value = _parsed(option, place, typed)
             return Setting(value=value, typed=typed, origin=origin, place=place)
@@ -83,12 +98,14 @@ def _setting(config: pytest.Config, option: Option) -> Setting:
     return Setting(value=default, typed=default, origin="default", place=option.flag)
 
 
-def _sources(config: pytest.Config, option: Option) -> Iterator[tuple[str, str, Any]]:
+def _sources(
+    config: pytest.Config, option: Option, command_line: Any
+) -> Iterator[tuple[str, str, Any]]:
     """Yield (origin, place, value or None), the strongest first.
 
     An empty variable or ini key is not set: a CI system cannot unset one.
     """
-    yield "flag", option.flag, config.getoption(option.dest, default=None)
+    yield "flag", option.flag, getattr(command_line, option.dest, None)
     variable = os.environ.get(option.env, "").strip()
     yield "environment", option.env, (_split(option, variable) if variable else None)
     yield "ini", f"{option.dest} (ini)", config.getini(option.dest) or None

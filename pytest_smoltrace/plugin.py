@@ -19,6 +19,8 @@ from pytest_smoltrace.fixtures import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_smoltrace.config import RunConfig
 
 __all__ = [
@@ -64,6 +66,26 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return auto_workers(config, run_config)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Let plugins that ask early know that the session has workers on several hosts."""
+    if options.hosts_file(early_config, early_config.known_args_namespace) is not None:
+        from pytest_smoltrace import gateways
+
+        gateways.announce(early_config)
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Ask xdist for workers on the hosts of a hosts file."""
+    path = options.hosts_file(config, config.option)
+    if path is not None and not hasattr(config, "workerinput"):
+        from pytest_smoltrace import gateways
+
+        gateways.place(config, path)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the part that works, when there is a model to evaluate."""
     for line in _MARKERS:
@@ -80,6 +102,10 @@ def pytest_configure(config: pytest.Config) -> None:
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(session, "smoltrace-session")
+    if run_config.hosts is not None:
+        from pytest_smoltrace import gateways
+
+        gateways.connect(config, run_config)
     config.pluginmanager.register(
         binding.Gpus(config, run_config.gpus_per_worker), binding.NAME
     )

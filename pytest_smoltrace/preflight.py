@@ -12,7 +12,7 @@ from pytest_smoltrace.config import PROVIDERS, Limits, ModelSpec, RunConfig
 from pytest_smoltrace.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
 CONNECT_TIMEOUT_S = 5.0
 _OLLAMA = "http://localhost:11434"
@@ -29,9 +29,25 @@ def check(config: RunConfig) -> None:
     for spec in config.models:
         if spec.provider in PROVIDERS:
             _check_package(spec)
-            _check_key(spec, config)
-    for url in _addresses(config):
+    for model, names in needed_keys(config):
+        if not any(os.environ.get(name) for name in names):
+            raise ConfigError(
+                f"model {model} needs an API key: set the environment variable "
+                f"{' or '.join(names)}"
+            )
+    for url in addresses(config):
         check_address(url)
+
+
+def needed_keys(config: RunConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield (model, variables) of the models that need one of the variables as their key."""
+    if _KEY_ARGUMENTS & set(config.model_args):
+        return
+    for spec in config.models:
+        names = PROVIDERS[spec.provider].api_key_env if spec.provider in PROVIDERS else ()
+        own_server = config.base_url is not None and spec.provider == "openai"
+        if names and not own_server:
+            yield str(spec), tuple(names)
 
 
 def check_hosts(specs: Iterable[Any], limits: Limits) -> None:
@@ -40,13 +56,22 @@ def check_hosts(specs: Iterable[Any], limits: Limits) -> None:
     Raises:
         ConfigError: A worker is to run where it sees nothing of what the others spend.
     """
+    remote = [spec for spec in specs if spec.via or spec.host or not spec.popen]
+    names = [spec.host or str(spec).replace("execmodel=main_thread_only//", "") for spec in remote]
+    check_remote(names, limits)
+
+
+def check_remote(names: Sequence[str], limits: Limits) -> None:
+    """Check that no budget is asked of workers on other hosts, each named by its host or spec.
+
+    Raises:
+        ConfigError: There is one, and a worker sees nothing of what the others spend.
+    """
     budgets = {"usd": limits.budget_usd, "tokens": limits.budget_tokens}
     options = [f"--smoltrace-budget-{name}" for name, value in budgets.items() if value is not None]
-    remote = [spec for spec in specs if spec.via or not spec.popen]
-    if options and remote:
-        name = str(remote[0]).replace("execmodel=main_thread_only//", "")
+    if options and names:
         raise ConfigError(
-            f"the session budget cannot be held across hosts: {name} is not a process of this "
+            f"the session budget cannot be held across hosts: {names[0]} is not a process of this "
             f"host; use -n N, or leave out {' and '.join(options)}"
         )
 
@@ -57,9 +82,8 @@ def check_address(url: str) -> None:
     Raises:
         ConfigError: Nobody listens there.
     """
-    parts = urlsplit(url)
-    address = (parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443))
-    if _proxied(parts.scheme, address[0]):
+    address = endpoint(url)
+    if _proxied(urlsplit(url).scheme, address[0]):
         return
     try:
         socket.create_connection(address, timeout=CONNECT_TIMEOUT_S).close()
@@ -71,6 +95,12 @@ def check_address(url: str) -> None:
         ) from None
 
 
+def endpoint(url: str) -> tuple[str, int]:
+    """Return host and port of an address."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
+
+
 def _check_package(spec: ModelSpec) -> None:
     provider = PROVIDERS[spec.provider]
     if importlib.util.find_spec(provider.package) is None:
@@ -80,18 +110,8 @@ def _check_package(spec: ModelSpec) -> None:
         )
 
 
-def _check_key(spec: ModelSpec, config: RunConfig) -> None:
-    names = PROVIDERS[spec.provider].api_key_env
-    own_server = config.base_url is not None and spec.provider == "openai"
-    if not names or own_server or _KEY_ARGUMENTS & set(config.model_args):
-        return
-    if not any(os.environ.get(name) for name in names):
-        raise ConfigError(
-            f"model {spec} needs an API key: set the environment variable {' or '.join(names)}"
-        )
-
-
-def _addresses(config: RunConfig) -> Iterable[str]:
+def addresses(config: RunConfig) -> Iterator[str]:
+    """Yield the addresses at which the model servers of the session have to listen."""
     used = {spec.provider for spec in config.models}
     if config.base_url and any(p in PROVIDERS and PROVIDERS[p].base_url for p in used):
         yield config.base_url

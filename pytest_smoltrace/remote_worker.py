@@ -4,14 +4,17 @@ Its source is sent there, so that it and what it runs are the controller's; it i
 standard library only.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import Any
 
 PLACE = "smoltrace_place"
 """Key of a worker's input; the arguments, the folder and the source of xdist's worker."""
 
 
-def become_worker(channel, told):  # type: ignore[no-untyped-def]
+def become_worker(channel: Any, told: tuple[Any, ...]) -> None:
     """Run xdist's worker in the project's folder, with the arguments as they are right there."""
     workerinput = told[0]
     place = workerinput.pop(PLACE)
