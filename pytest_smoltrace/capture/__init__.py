@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from pytest_smoltrace import __version__
 from pytest_smoltrace.capture.agent import AgentWatch
 from pytest_smoltrace.capture.budgets import Budgets
 from pytest_smoltrace.capture.case import Case
@@ -22,7 +21,7 @@ from pytest_smoltrace.capture.model_identity import Families
 from pytest_smoltrace.capture.model_tap import ModelTap
 from pytest_smoltrace.capture.threads import ThreadHooks
 from pytest_smoltrace.capture.tool_limit import ToolLimit
-from pytest_smoltrace.capture.tracing import SCOPE, SpanStore, provider_for
+from pytest_smoltrace.capture.tracing import SpanStore, provider_for, tracer_of
 from pytest_smoltrace.capture.watchdog import LimitReached
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Capture:
         self._worker_id = worker_id
         self._store = SpanStore()
         self._provider = provider_for(self._store)
-        self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider=self._provider)
+        self._tracer = tracer_of(self._provider)
         self._instrumentors = Instrumentors()
         self._watch = AgentWatch(
             self.families, self._note_run, self._tool_spans, self._model_errors

@@ -5,6 +5,7 @@ A provider that the user has set is used, never replaced; ours is set only where
 
 from __future__ import annotations
 
+import random
 import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+from pytest_smoltrace import __version__
 from pytest_smoltrace.raw_span import RawSpan
 
 if TYPE_CHECKING:
@@ -29,6 +33,21 @@ SERVICE_NAME = "pytest-smoltrace"
 MAX_ATTRIBUTES = 100_000
 # Spans of foreign traces that may be kept while one case runs.
 MAX_STRAYS = 10_000
+
+
+class SystemIds(RandomIdGenerator):
+    """Ids that neither depend on a seed that a test sets nor take numbers from its sequence."""
+
+    # With the SDK's own, tests that pytest-randomly seeds alike have one trace id.
+    _source = random.SystemRandom()
+
+    def generate_span_id(self) -> int:
+        """Return a number of 64 bits that is not 0."""
+        return self._source.randrange(1, 1 << 64)
+
+    def generate_trace_id(self) -> int:
+        """Return a number of 128 bits that is not 0."""
+        return self._source.randrange(1, 1 << 128)
 
 
 class SpanStore(SpanProcessor):
@@ -85,6 +104,7 @@ def provider_for(store: SpanStore) -> trace.TracerProvider:
             TracerProvider(
                 # A sampler from the environment would leave cases without their spans.
                 sampler=ALWAYS_ON,
+                id_generator=SystemIds(),
                 resource=Resource.create({"service.name": SERVICE_NAME}),
                 span_limits=SpanLimits(max_span_attributes=MAX_ATTRIBUTES),
             )
@@ -94,6 +114,15 @@ def provider_for(store: SpanStore) -> trace.TracerProvider:
     if add is not None:
         add(store)
     return current
+
+
+def tracer_of(provider: trace.TracerProvider) -> trace.Tracer:
+    """Return the plugin's own tracer, whose ids no seed repeats whatever the provider's are."""
+    tracer = trace.get_tracer(SCOPE, __version__, tracer_provider=provider)
+    # Other generators give ids a form that somebody's backend asks for.
+    if isinstance(tracer, SdkTracer) and type(tracer.id_generator) is RandomIdGenerator:
+        tracer.id_generator = SystemIds()
+    return tracer
 
 
 def raw_span(span: ReadableSpan, *, orphan: bool = False) -> RawSpan:
