@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pytest_smoltrace.run import Run
 
 _FAILED = frozenset({"failed", "error"})
+_OK, _FAILURES, _NO_TESTS = 0, 1, 5
+"""Exit codes of pytest."""
 _NOTED = {"git_sha": "git", "python_version": "Python", "platform": "platform"}
 
 
@@ -53,6 +55,26 @@ class Resumption:
     def is_complete(self) -> bool:
         """Whether the last session of the run came to its end."""
         return self.run.footer is not None and self.run.footer.stop_reason == "completed"
+
+    @property
+    def line(self) -> str:
+        """What the header of the session says."""
+        planned = len(self.run.planned) or "an unknown number of"
+        failed = f", {self.failed} of them failed" if self.failed else ""
+        return f"smoltrace: resumes it: {len(self.done)} of {planned} cases are finished{failed}"
+
+    def verdict(self, status: int) -> tuple[int, list[str]]:
+        """Return the exit code of the whole run, and why it is not this session's.
+
+        Args:
+            status: Exit code of the session that ran the rest: 0, or 5 when there was no rest.
+        """
+        if status not in (_OK, _NO_TESTS):
+            return status, []
+        if self.failed:
+            noun = "case" if self.failed == 1 else "cases"
+            return _FAILURES, [f"{self.failed} {noun} failed before the run was resumed"]
+        return _OK, []
 
     def check_suite(self, plan: Plan) -> None:
         """Check that a session selected what the run was to execute.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import dist, preflight, worker_servers
+from pytest_smoltrace import binding, dist, preflight, worker_servers
 from pytest_smoltrace.collected import Collected
+from pytest_smoltrace.controller import Controller
 from pytest_smoltrace.errors import ConfigError, SmoltraceError, UnwrittenError
 from pytest_smoltrace.fixtures import RUNNER
 from pytest_smoltrace.ledger import Ledger
@@ -51,11 +52,11 @@ class SmoltraceSession:
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
         self.signals = Signals(self.role)
-        self._workers = dist.Workers()
+        self._controller = Controller(self)
+        config.pluginmanager.register(self._controller, "smoltrace-controller")
         waits = self.coordination.waits if self.coordination else None
         self._progress = Progress(config, waits) if self.ledger is not None else None
         self._stopped: str | None = None
-        self._refused: str | None = None
         self._untraced: list[str] = []
 
     def _new_facts(self) -> SessionFacts:
@@ -78,7 +79,8 @@ class SmoltraceSession:
             directory=self.ledger.directory if self.ledger else None,
             verbose=config.get_verbosity(),
         )
-        return [self.redactor.text(line) for line in lines]
+        more = [self.resumed.line] if self.resumed else []
+        return [self.redactor.text(line) for line in (*lines, *more)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -102,12 +104,6 @@ class SmoltraceSession:
             self.redactor.learn(os.environ)  # test modules may have set variables
             dist.send_plan(session.config, self._collected.encoded_plan(session.items))
 
-    @pytest.hookimpl(optionalhook=True, tryfirst=True)
-    def pytest_xdist_node_collection_finished(self) -> None:
-        """Check and write the plan, before a worker is given a case."""
-        with self._usage():
-            self._take_plan()
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Write the plan, once it is known that the models can be reached."""
@@ -115,32 +111,14 @@ class SmoltraceSession:
         if self.role.name == "standalone" and self.ledger and self._is_to_run(session):
             self.redactor.learn(os.environ)
             if self._collected.has_cases(session.items):
-                self._open()
-                with self._usage():
-                    self._write(self.ledger.plan, self._collected.encoded_plan(session.items))
+                self.open()
+                with self.usage():
+                    self.write(self.ledger.plan, self._collected.encoded_plan(session.items))
 
     def _is_to_run(self, session: pytest.Session) -> bool:
         """Return whether the collected items are to be run: neither broken nor only shown."""
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
         return not (runs_nothing(session.config) or broken or self._collected.refused)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
-        """Open the run before the first worker starts."""
-        self._open(specs=specs)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Tell each worker what was decided for the session."""
-        dist.tell_worker(node, self.facts)
-        self._workers.connect(node)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take over why a worker refused to run its cases."""
-        self._refused = dist.refused_by(node) or self._refused
-        self.problems += worker_servers.deaths(node, self.problems)
-        self._workers.down(node)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -149,9 +127,9 @@ class SmoltraceSession:
             dist.send_open(self._pytest, nodeid)
         if self.ledger is not None and self._progress is not None:
             self._progress.started(nodeid)
-            self._take_plan()
-            worker = self._workers.place(nodeid) or self.role.worker_id
-            self._write(self.ledger.case_open, nodeid, worker)
+            self._controller.take_plan()
+            worker = self._controller.place(nodeid) or self.role.worker_id
+            self.write(self.ledger.case_open, nodeid, worker)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -164,15 +142,10 @@ class SmoltraceSession:
         if report.when in ("teardown", "???") and self._progress is not None:
             self._progress.finished(report.nodeid)
         if bundle is not None:
-            self._open()
-            self._write(self.ledger.append, bundle, worker)
+            self.open()
+            self.write(self.ledger.append, bundle, worker)
         if str(report.when) == "???":  # xdist's report of a worker that died
-            self._take_plan()
-            stopped, cut = dist.was_interrupted(report), self._workers.cut(worker)
-            if cut is None:
-                self._write(self.ledger.lost, report.nodeid, worker, interrupted=stopped)
-            elif cut:
-                self._write(self.ledger.cut, cut, worker, interrupted=stopped)
+            self._controller.lost(report, worker)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -192,7 +165,7 @@ class SmoltraceSession:
 
     def _close(self, session: pytest.Session, status: int) -> None:
         if self.signals.cause is not None:
-            self._stop_workers(session.config)
+            self._controller.stop(session.config)
         self.problems += self.services.stop()
         if self.ledger is None:
             return
@@ -200,13 +173,17 @@ class SmoltraceSession:
             first = f"{len(self._untraced)} case(s) ran an agent and left no span of it"
             why = "is OTEL_SDK_DISABLED set, or does your TracerProvider drop spans?"
             self.problems.append(f"{first}, {self._untraced[0]} the first: {why}")
-        if self._refused:
-            self.problems.append(self._refused)
+        if self._controller.refused:
+            self.problems.append(self._controller.refused)
             status = session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self.problems += self._unmetered()
         if self._stopped and self._is_cut_short():
             self.problems.append(self._stopped.partition("\n")[2])
             status = session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif self.resumed is not None and self.ledger.opened:
+            status, reasons = self.resumed.verdict(status)
+            session.exitstatus = pytest.ExitCode(status)
+            self.problems += reasons
         built = self._guard(self._build, session, status)
         gaps = self.ledger.gaps
         self.problems += [*self.ledger.notices, *gaps]
@@ -227,14 +204,16 @@ class SmoltraceSession:
             if bundle or self.signals.cause is not None:
                 dist.send_cut(self._pytest, bundle)
         elif bundle:
-            self._write(self.ledger.append, bundle, self.role.worker_id)
+            self.write(self.ledger.append, bundle, self.role.worker_id)
 
-    def _open(self, *, specs: Sequence[Any] = ()) -> None:
+    def open(self, *, specs: Sequence[Any] = ()) -> None:
+        """Begin the run, once: services first, then the header of the journal."""
         if self.ledger is None or self.ledger.opened:
             return
-        with self._usage():
+        with self.usage():
             preflight.check_hosts(specs, self.config.limits)
             self.facts.local_urls.update(self.services.start(specs))  # type: ignore[attr-defined]
+            self.ledger.bindings = binding.bound(specs)
             environment = self.services.environment()
             self.ledger.open(
                 environment, prices_version=self.services.prices.version, workers=len(specs) or 1
@@ -243,7 +222,7 @@ class SmoltraceSession:
                 self.problems += self.resumed.environment_differences(environment)
 
     @contextmanager
-    def _usage(self) -> Iterator[None]:
+    def usage(self) -> Iterator[None]:
         """End the session where what the user asked for cannot be."""
         try:
             yield
@@ -260,14 +239,6 @@ class SmoltraceSession:
             self.problems += self.signals.stopped_lines(reason, self.outcome.summary)
             session.config.hook.pytest_smoltrace_finished(outcome=self.outcome)
 
-    def _stop_workers(self, config: pytest.Config) -> None:
-        """Interrupt the workers, if any, and take over what they were running."""
-        self._workers.stop(config)
-        self._take_plan()
-        for worker, bundle in self._workers.all_cut():
-            if self.ledger is not None:
-                self._write(self.ledger.cut, bundle, worker, interrupted=True)
-
     def _unmetered(self) -> list[str]:
         """Return a line on the calls that the session's budget could not include."""
         calls = self.coordination.spent().unmetered if self.coordination is not None else 0
@@ -278,12 +249,7 @@ class SmoltraceSession:
         reason = (self._stopped or "").partition("\n")[0]
         return reason != dist.BUDGET or (self.ledger is not None and self.ledger.left_out > 0)
 
-    def _take_plan(self) -> None:
-        plan = self._workers.plan()
-        if plan is not None and self.ledger is not None:
-            self._write(self.ledger.plan, plan)
-
-    def _write(self, action: Any, *args: Any, **kwargs: Any) -> None:
+    def write(self, action: Any, *args: Any, **kwargs: Any) -> None:
         """Write to the journal; a signal has to wait for it."""
         with self.signals.deferred():
             self._guard(action, *args, **kwargs)
