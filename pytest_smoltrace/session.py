@@ -41,6 +41,8 @@ class SmoltraceSession:
         self.services = Services(config, run_config)
         self._pytest = config
         self.resumed: Resumption | None = None
+        self._notes: list[str] = []
+        """Lines of the header on the runs that this session builds on."""
         self.facts = dist.told_facts(config) or self._new_facts()
         given = {**run_config.model_args, "base_url": run_config.base_url}
         self.redactor = Redactor.from_environment(os.environ, given)
@@ -60,14 +62,23 @@ class SmoltraceSession:
         self._untraced: list[str] = []
 
     def _new_facts(self) -> SessionFacts:
+        """Decide what holds for every process, from the runs that this session builds on."""
         facts = dist.new_facts(self.config.run_id, self.coordination)
-        if self.config.resume is None:
-            return facts
-        from pytest_smoltrace import resume
+        if self.config.shard is not None:
+            from pytest_smoltrace import durations
 
-        self.resumed = resume.load(self.config, self.services.prices.version)
-        done = tuple(self.resumed.done)
-        return replace(facts, session_id=self.resumed.header.session_id, done=done)
+            known = durations.load(self.config)
+            if known is not None:
+                self._notes.append(f"smoltrace: {known.line}")
+                facts = replace(facts, durations=known.text)
+        if self.config.resume is not None:
+            from pytest_smoltrace import resume
+
+            self.resumed = resume.load(self.config, self.services.prices.version)
+            self._notes.append(self.resumed.line)
+            done = tuple(self.resumed.done)
+            facts = replace(facts, session_id=self.resumed.header.session_id, done=done)
+        return facts
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what is evaluated and where it is recorded."""
@@ -79,8 +90,7 @@ class SmoltraceSession:
             directory=self.ledger.directory if self.ledger else None,
             verbose=config.get_verbosity(),
         )
-        more = [self.resumed.line] if self.resumed else []
-        return [self.redactor.text(line) for line in (*lines, *more)]
+        return [self.redactor.text(line) for line in (*lines, *self._notes)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
