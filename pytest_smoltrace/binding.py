@@ -12,6 +12,7 @@ import pytest
 
 from pytest_smoltrace import devices, dist
 from pytest_smoltrace.errors import ConfigError
+from pytest_smoltrace.hosts import is_remote
 from pytest_smoltrace.marker import marked
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ _INPUT = "smoltrace_gpus"
 _POOL = pytest.StashKey["Pool"]()
 _NOTE = pytest.StashKey[str]()
 _AMBIGUOUS = (
-    "smoltrace: CUDA counts GPUs of several kinds with the fastest first, so that workers are bound "
-    "to numbers and no UUID is recorded; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPUs by UUID"
+    "smoltrace: CUDA counts GPUs of several kinds with the fastest first, so workers are bound to "
+    "numbers and no UUID is recorded; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name GPUs by UUID"
 )
 _ON_GPU = frozenset({"transformers", "vllm"})
 """Providers whose models run in the process of the tests."""
@@ -202,8 +203,8 @@ def _by_slots(slots: int) -> tuple[int, str]:
 
 def _is_free(spec: Any) -> bool:
     """Return whether a worker runs on this host and was given no GPUs by the user."""
-    is_local = spec.popen and not spec.via and not _is_launched(spec)
-    return bool(is_local) and not set(devices.VARIABLES) & set(spec.env)
+    is_local = not is_remote(spec) and not _is_launched(spec)
+    return is_local and not set(devices.VARIABLES) & set(spec.env)
 
 
 def _is_launched(spec: Any) -> bool:

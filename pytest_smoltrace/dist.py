@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
+import zlib
 from dataclasses import dataclass, fields
 from functools import partial
 from queue import Empty
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoltrace.coordination import Coordination
+from pytest_smoltrace.hosts import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,6 +70,8 @@ class SessionFacts:
     """Node ids of the resumed run, as its journal has them, that are not run again."""
     durations: str | None = None
     """What balances the shards, as `sharding` encodes it."""
+    remote: bool = False
+    """Whether reports leave the host: their bundles are compressed."""
 
 
 def role_of(config: pytest.Config) -> Role:
@@ -120,7 +123,7 @@ def tell_worker(node: Any, facts: SessionFacts) -> None:
     """Give a worker the facts of the session before it starts."""
     node.workerinput[INPUT] = {
         field.name: getattr(facts, field.name) for field in fields(facts)
-    } | {"local_urls": dict(facts.local_urls)}
+    } | {"local_urls": dict(facts.local_urls), "remote": is_remote(node.gateway.spec)}
 
 
 class Workers:
@@ -269,10 +272,15 @@ def attach(report: pytest.TestReport, name: str, value: str) -> None:
     setattr(report, name, value)
 
 
+def attach_bundle(report: pytest.TestReport, bundle: str, facts: SessionFacts) -> None:
+    """Put the bundle of a case on its report, compressed where it leaves the host."""
+    setattr(report, BUNDLE, zlib.compress(bundle.encode(), 1) if facts.remote else bundle)
+
+
 def detach(report: pytest.TestReport, name: str) -> str | None:
     """Take a value off a report again, so that nobody else keeps or sees it."""
-    value: str | None = report.__dict__.pop(name, None)
-    return value
+    value: str | bytes | None = report.__dict__.pop(name, None)
+    return zlib.decompress(value).decode() if isinstance(value, bytes) else value
 
 
 def worker_of(report: pytest.TestReport) -> str:
@@ -285,8 +293,3 @@ def was_interrupted(report: pytest.TestReport) -> bool:
     """Return whether the worker of a lost case was stopped, not killed."""
     output = getattr(getattr(report, "node", None), "workeroutput", None) or {}
     return bool(output.get("exitstatus") == pytest.ExitCode.INTERRUPTED)
-
-
-def is_ci() -> bool:
-    """Return whether a continuous-integration system runs this."""
-    return bool(os.environ.get("CI") or os.environ.get("BUILD_NUMBER"))

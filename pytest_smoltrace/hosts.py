@@ -117,6 +117,11 @@ def placements(
     )
 
 
+def is_remote(spec: Any) -> bool:
+    """Return whether the worker of a tx spec shares neither memory nor files with this host."""
+    return bool(spec.via or spec.host or not spec.popen)
+
+
 def forwarded(
     names: Iterable[str], environment: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:

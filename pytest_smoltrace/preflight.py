@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pytest_smoltrace.config import PROVIDERS, Limits, ModelSpec, RunConfig
 from pytest_smoltrace.errors import ConfigError
+from pytest_smoltrace.hosts import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,7 +57,7 @@ def check_hosts(specs: Iterable[Any], limits: Limits) -> None:
     Raises:
         ConfigError: A worker is to run where it sees nothing of what the others spend.
     """
-    remote = [spec for spec in specs if spec.via or spec.host or not spec.popen]
+    remote = list(filter(is_remote, specs))
     names = [spec.host or str(spec).replace("execmodel=main_thread_only//", "") for spec in remote]
     check_remote(names, limits)
 

@@ -8,8 +8,6 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from pytest_smoltrace.dist import is_ci
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -64,7 +62,7 @@ class Progress:
     def _watched(self) -> TextIO | None:
         """Return the terminal as no test's capture takes it away; None where nobody watches."""
         reporter = self._reporter()
-        if reporter is None or self._config.get_verbosity() < 0 or is_ci():
+        if reporter is None or self._config.get_verbosity() < 0 or _is_ci():
             return None
         file = reporter._tw._file  # noqa: SLF001
         try:
@@ -138,3 +136,8 @@ def _doing(running_s: float, wait: Wait | None, unix_s: float) -> str:
     if wait.until_unix_s is not None and wait.until_unix_s > unix_s:
         why += f", next request in {wait.until_unix_s - unix_s:.0f} s"
     return f"waiting for {waited_s:.0f} s ({why}), running for {running_s:.0f} s in all"
+
+
+def _is_ci() -> bool:
+    """Return whether a continuous-integration system runs this."""
+    return bool(os.environ.get("CI") or os.environ.get("BUILD_NUMBER"))

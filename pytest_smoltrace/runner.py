@@ -159,7 +159,7 @@ class CaseRunner:
         if record is None:
             return
         self._unlogged = self._encoded(record)
-        dist.attach(report, dist.BUNDLE, self._unlogged)
+        dist.attach_bundle(report, self._unlogged, self._session.facts)
         if is_untraced(record):
             dist.attach(report, dist.UNTRACED, item.nodeid)
         if self._recorder.auth_failed:
