@@ -33,8 +33,7 @@ def check(config: RunConfig) -> None:
     for model, names in needed_keys(config):
         if not any(os.environ.get(name) for name in names):
             raise ConfigError(
-                f"model {model} needs an API key: set the environment variable "
-                f"{' or '.join(names)}"
+                f"model {model} needs an API key: set the environment variable {' or '.join(names)}"
             )
     for url in addresses(config):
         check_address(url)
