@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from pytest_smoltrace.pipeline import Outcome
+
 PROG = "pytest-smoltrace"
 _SHELL_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a command."""
@@ -115,11 +117,43 @@ def _build(args: argparse.Namespace) -> int:
     from pytest_smoltrace.pipeline import finish
     from pytest_smoltrace.run import find_run
 
-    outcome = finish(find_run(args.run_dir, args.dir))
+    _say(finish(find_run(args.run_dir, args.dir)))
+    return 0
+
+
+def _say(outcome: Outcome) -> None:
+    """Name the datasets of a run on standard output, what it lacks on standard error."""
     for warning in outcome.warnings:
         print(f"{PROG}: warning: {warning}", file=sys.stderr)
     for folder in outcome.datasets.values():
         print(folder)
+
+
+def _merge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_dirs", metavar="RUN_DIR", nargs="+", help="a run directory, an id, or 'last'"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, required=True, help="a new run directory"
+    )
+    parser.add_argument("--run-id", metavar="ID", help="id of the joined run")
+    _directory_argument(parser)
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from pytest_smoltrace.journal import run_directory
+    from pytest_smoltrace.merge import merge
+    from pytest_smoltrace.pipeline import finish
+    from pytest_smoltrace.run import find_run
+
+    if args.run_id is not None:
+        run_directory(args.dir, args.run_id)  # checks the id
+    runs = [find_run(name, args.dir) for name in args.run_dirs]
+    merged = merge(runs, args.output, args.run_id)
+    for warning in merged.warnings:
+        print(f"{PROG}: warning: {warning}", file=sys.stderr)
+    _say(finish(merged.directory))
+    print(merged.account)
     return 0
 
 
@@ -186,6 +220,12 @@ COMMANDS = (
         help="make the datasets of a run again from its journal",
         arguments=_build_arguments,
         run=_build,
+    ),
+    Command(
+        name="merge",
+        help="join the runs of the shards of a suite into one run, and make its datasets",
+        arguments=_merge_arguments,
+        run=_merge,
     ),
     Command(
         name="show",

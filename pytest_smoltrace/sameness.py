@@ -21,6 +21,9 @@ MAY_DIFFER = frozenset({
 })  # fmt: skip
 """Options that say where and how a session ran, not what it measured."""
 
+_VERSIONS = {"git_sha": "git", "python_version": "Python"}
+"""Key of an environment -> what it is called."""
+
 _SHOWN = 3
 """Differences that are named; the others are counted."""
 
@@ -46,6 +49,16 @@ def setting_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> lis
         f"{flags.get(name, name)} ({_text(first.get(name))} and {_text(second.get(name))})"
         for name in (*first, *(name for name in second if name not in first))
         if first.get(name) != second.get(name)
+    ]
+
+
+def environment_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return what differs in code and versions, as in `smolagents (1.26.0 and 1.27.0)`."""
+    pairs = [(name, one.get(key), other.get(key)) for key, name in _VERSIONS.items()]
+    first, second = one.get("package_versions") or {}, other.get("package_versions") or {}
+    pairs += [(name, first.get(name), second.get(name)) for name in sorted({*first, *second})]
+    return [
+        f"{name} ({old or 'none'} and {new or 'none'})" for name, old, new in pairs if old != new
     ]
 
 
