@@ -38,7 +38,9 @@ class CaseRunner:
             worker_id=session.role.worker_id,
         )
         self._unlogged = ""
-        """Bundle of a case that has ended, until its report has been logged."""
+        """Bundle of a case that has ended, until a report of it has been logged."""
+        self._carrier: pytest.TestReport | None = None
+        """Report that carries what the case left, until a report of it is logged."""
         self._recorder.capture.clean = session.redactor.text
         session.scrubber.in_case = lambda: self._recorder.capture.current is not None
         self._is_last = False
@@ -117,10 +119,20 @@ class CaseRunner:
         """Let no limit interrupt a person who debugs, for the rest of the case."""
         self._recorder.capture.limits.watchdog.paused = True
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self) -> None:
-        """Forget the bundle, which has been written or sent."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(
+        self, report: pytest.TestReport
+    ) -> Generator[None, list[None], list[None]]:
+        """Let the first report after a case carry the bundle, and forget it afterwards."""
+        # pytest-rerunfailures logs an attempt when it has ended, up to 16.5 without its teardown.
+        if self._carrier is not None and self._carrier is not report:
+            for name in (dist.BUNDLE, dist.STOP, dist.UNTRACED):
+                if name in self._carrier.__dict__:
+                    setattr(report, name, self._carrier.__dict__.pop(name))
+        self._carrier = None
+        result = yield
         self._unlogged = ""
+        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -158,7 +170,7 @@ class CaseRunner:
         record = self._recorder.finish(item)
         if record is None:
             return
-        self._unlogged = self._encoded(record)
+        self._unlogged, self._carrier = self._encoded(record), report
         dist.attach_bundle(report, self._unlogged, self._session.facts)
         if is_untraced(record):
             dist.attach(report, dist.UNTRACED, item.nodeid)
