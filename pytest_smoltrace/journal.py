@@ -100,7 +100,8 @@ def _lines(stream: BinaryIO, path: Path, limit: int | None) -> Iterator[Line]:
 def _kind(data: bytes) -> str:
     """Return the kind of a line, `torn` when it ends before its JSON does."""
     found = _KIND.match(data)
-    if not found or not (data.endswith(b"}\n") or is_json(data)):
+    # A disk that lost power may leave zeros in a line; JSON has none.
+    if not found or b"\0" in data or not (data.endswith(b"}\n") or is_json(data)):
         return "torn"
     return found[1].decode()
 

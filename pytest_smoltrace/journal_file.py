@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import orjson
@@ -26,6 +27,7 @@ INTERVAL_S = 1.0
 """Shortest time between two syncs of the policy `interval`."""
 _CUT = b"\0\n"
 """Ends what a failed write left of a line: no whole line ends so."""
+_SPANS = b'{"k":"spans"'
 _COPY_BYTES = 1 << 20
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _force = getattr(os, "fdatasync", os.fsync)  # macOS and Windows have fsync alone
@@ -90,11 +92,10 @@ class JournalFile:
             self._give_back()
             raise self._still_runs()
         tail = _last_line(self._descriptor)
-        if not tail.endswith(b"\n"):
-            # A line that lacks its end alone counts; anything else must not join the next line.
-            self._torn = not is_json(tail)
-            if not self._torn:
-                self._put(b"\n")
+        # What a cut left must not join the next line, nor spans the next case.
+        self._torn = tail.startswith(_SPANS) or not (tail.endswith(b"\n") or is_json(tail))
+        if not (self._torn or tail.endswith(b"\n")):
+            self._put(b"\n")
 
     def append(self, data: bytes, *, durable: bool = False) -> None:
         """Write lines; OSError when they could not be written, and nothing of them counts then.
@@ -269,16 +270,12 @@ def _flags(more: int = 0) -> int:
 
 
 def _sync_directory(directory: Path) -> None:
-    try:
+    with suppress(OSError):  # Windows opens no directory
         fd = os.open(directory, os.O_RDONLY)
-    except OSError:
-        return  # Windows opens no directory
-    try:
-        os.fsync(fd)
-    except OSError:
-        return
-    finally:
-        os.close(fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _last_line(fd: int) -> bytes:
@@ -296,8 +293,7 @@ def _last_line(fd: int) -> bytes:
 
 def is_json(data: bytes) -> bool:
     """Return whether a line that lacks its end is whole."""
-    try:
+    with suppress(orjson.JSONDecodeError):
         orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
+        return True
+    return False

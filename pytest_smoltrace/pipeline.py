@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,8 +40,12 @@ def finish(directory: Path) -> Outcome:
         try:
             datasets = parquet.write(built, directory)
         except OSError as error:
-            reason = error.strerror or error
-            raise JournalError(f"cannot write the datasets in {directory}: {reason}") from error
+            command = f"pytest-smoltrace build {shlex.quote(str(directory))}"
+            reason = os.strerror(error.errno) if error.errno else error
+            raise JournalError(
+                f"cannot write the datasets in {directory}: {reason}; "
+                f"the journal is kept, make them later with: {command}"
+            ) from error
     return Outcome(
         directory=directory, summary=built.summary, warnings=run.warnings, datasets=datasets
     )

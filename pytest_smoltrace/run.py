@@ -28,7 +28,7 @@ from pytest_smoltrace.scan import Opened, Scan, bundles
 from pytest_smoltrace.suggestion import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _TAIL_BYTES = 1 << 20
 """A footer is shorter."""
@@ -91,9 +91,9 @@ class Run:
         for (spans, case), head in zip(lines, self.ended, strict=True):
             table = None if spans is None else decode_spans(spans)
             record = decode_case(case, attempt=head.attempt)
-            yield record, table or self._root(record)
+            yield record, table or self.root_of(record)
         for record in self.cut_short():
-            yield record, self._root(record)
+            yield record, self.root_of(record)
 
     def cut_short(self) -> Iterator[CaseRecord]:
         """Yield one record for each case that was running when the session ended."""
@@ -110,18 +110,21 @@ class Run:
 
     def _cut_short(self, declared: Declared, opened: Opened, attempt: int) -> CaseRecord:
         key = f"{self.header.session_id}\n{opened.nodeid}\n{opened.unix_ns}".encode()
-        killed = self.footer is None
+        footer = self.footer
+        message = f"the session ended while the case was running on {opened.worker}"
+        if footer is not None and footer.stop_reason.startswith("error: "):
+            message = f"no record of the case is stored ({footer.stop_reason})"
         return lost_record(
             declared,
             trace_id=hashlib.blake2b(key, digest_size=16).hexdigest(),
             root_span_id=hashlib.blake2b(key, digest_size=8).hexdigest(),
             attempt=attempt,
-            interrupted=not killed,
+            interrupted=footer is not None,
             worker=opened.worker,
-            message=f"the session ended while the case was running on {opened.worker}",
+            message=message,
         )
 
-    def _root(self, record: CaseRecord) -> SpanTable:
+    def root_of(self, record: CaseRecord) -> SpanTable:
         """Return the root span that a record without spans stands for."""
         declared = record.declared
         opened = self.lost.get(record.trace_id) or next(
@@ -209,7 +212,7 @@ def load_run(directory: Path) -> Run:
         parts=tuple(scan.parts),
         ended=tuple(scan.heads),
         footer=scan.footer,
-        warnings=tuple(_warnings(scan, path, len(unfinished))),
+        warnings=tuple(_warnings(scan, path, unfinished)),
         unfinished=unfinished,
         lost=scan.lost,
         last_unix_ns=scan.last_unix_ns,
@@ -224,11 +227,14 @@ def _completed(header: Header, scan: Scan) -> Header:
     return replace(header, shard=shard, workers=workers)
 
 
-def _warnings(scan: Scan, path: Path, unfinished: int) -> Iterator[str]:
-    if scan.dropped:
-        yield f"{path}: {scan.dropped} bytes of a line that was cut off were left out"
+def _warnings(scan: Scan, path: Path, unfinished: Collection[Opened]) -> Iterator[str]:
+    outcome = "crashed" if scan.footer is None else "interrupted"
+    running = {each.nodeid for each in unfinished}
+    for loss in scan.losses:
+        then = f"; it is recorded as {outcome}" if loss.nodeid in running else ""
+        yield f"{path}: {loss.what} was cut off ({loss.size} bytes left){then}"
     if scan.footer is None:
-        count = f"; {unfinished} running case(s) are recorded as crashed" if unfinished else ""
+        count = f"; {len(unfinished)} running case(s) are recorded as crashed" if unfinished else ""
         yield f"{path}: the session was killed before it ended{count}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.codec import decode_footer, decode_open, decode_part, decode_plan
 from pytest_smoltrace.head import decode_outline
+from pytest_smoltrace.torn import loss_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.facts import Declared, Footer, Part
     from pytest_smoltrace.head import Head
     from pytest_smoltrace.journal import Line
+    from pytest_smoltrace.torn import Loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +62,18 @@ class Scan:
     """Trace id of an attempt without any phase -> when it started."""
     last_unix_ns: int = 0
     size: int = 0
-    dropped: int = 0
-    """Bytes of lines that were cut off."""
-    uncommitted: int = 0
-    """Bytes of the last spans line while its case line is outstanding."""
+    losses: list[Loss] = field(default_factory=list)
+    """What was cut off."""
+    uncommitted: bytes = b""
+    """The last spans line while its case line is outstanding."""
 
     def take(self, line: Line) -> None:
         """Note one line."""
         self.size = line.offset + len(line.data)
-        if line.kind != "case":
-            self.dropped += self.uncommitted
-        self.uncommitted = len(line.data) if line.kind == "spans" else 0
-        if line.kind == "torn":
-            self.dropped += len(line.data)
-        elif line.kind == "plan":
+        if line.kind == "torn" or (self.uncommitted and line.kind != "case"):
+            self._lose(line.data if line.kind == "torn" else b"")
+        self.uncommitted = line.data if line.kind == "spans" else b""
+        if line.kind == "plan":
             self._take_plan(decode_plan(line.data))
         elif line.kind == "session":
             self._take_part(decode_part(line.data))
@@ -130,9 +130,13 @@ class Scan:
         self.last_unix_ns = max(self.last_unix_ns, unix_ns)
 
     def finish(self) -> None:
-        """Count the spans whose case line never came."""
-        self.dropped += self.uncommitted
-        self.uncommitted = 0
+        """Note the spans whose case line never came."""
+        if self.uncommitted:
+            self._lose(b"")
+            self.uncommitted = b""
+
+    def _lose(self, torn: bytes) -> None:
+        self.losses.append(loss_of(self.uncommitted, torn, self.running, self.planned))
 
     def unfinished(self) -> tuple[Opened, ...]:
         """Return the cases in flight, in the order in which they started."""

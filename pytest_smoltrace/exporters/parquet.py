@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import orjson
 import pyarrow as pa
@@ -77,16 +77,56 @@ def write(tables: Tables, directory: Path) -> dict[str, Path]:
     """Write every table that has rows and return the folder of each dataset by name."""
     from pytest_smoltrace.schema.docs import card
 
-    written = _write_files(tables, directory)
+    with _Staging() as staging:
+        written = _write_files(tables, directory, staging)
+        folders = {place.dataset: directory / place.dataset for place in written}
+        for name, folder in folders.items():
+            files = {p.config: p.file(directory) for p in written if p.dataset == name}
+            text = _with_configs(card(name), folder, files)
+            staging.temporary(folder / "README.md").write_bytes(text.encode())
+        if "metrics" in folders:
+            staged = staging.temporary(folders["metrics"] / "metrics.json")
+            staged.write_bytes(_pretty(tables.metrics_json))
+        staging.temporary(directory / "summary.json").write_bytes(_pretty(tables.summary))
+        staging.publish()
     _remove_stale(written, directory)
-    folders = {place.dataset: directory / place.dataset for place in written}
-    for name, folder in folders.items():
-        configs = [place for place in written if place.dataset == name]
-        _replace(folder / "README.md", _with_configs(card(name), configs, directory).encode())
-    if "metrics" in folders:
-        _replace(folders["metrics"] / "metrics.json", _pretty(tables.metrics_json))
-    _replace(directory / "summary.json", _pretty(tables.summary))
     return folders
+
+
+class _Staging:
+    """Files that get their names together once all are written, or leave the old ones."""
+
+    def __init__(self) -> None:
+        self._files: list[Path] = []
+        self._folders: list[Path] = []
+
+    def __enter__(self) -> Self:
+        """Begin to write."""
+        return self
+
+    def temporary(self, path: Path) -> Path:
+        """Return the name under which to write this file."""
+        missing = [each for each in path.parents if not each.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            self._folders.append(folder)
+        self._files.append(path)
+        return _temporary(path)
+
+    def publish(self) -> None:
+        """Give the files their names, the summary's last."""
+        while self._files:
+            _temporary(self._files[0]).replace(self._files[0])
+            del self._files[0]
+        self._folders.clear()
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was not published."""
+        with suppress(OSError):
+            for path in self._files:
+                _temporary(path).unlink(missing_ok=True)
+            for folder in reversed(self._folders):
+                folder.rmdir()
 
 
 def _remove_stale(written: list[Place], directory: Path) -> None:
@@ -99,36 +139,32 @@ def _remove_stale(written: list[Place], directory: Path) -> None:
             (directory / place.dataset / "README.md").unlink(missing_ok=True)
 
 
-def _write_files(tables: Tables, directory: Path) -> list[Place]:
-    """Write the Parquet files under temporary names, then give them their own all together."""
+def _write_files(tables: Tables, directory: Path, staging: _Staging) -> list[Place]:
+    """Write the Parquet files under temporary names."""
     sinks: dict[str, _Sink] = {}
     with ExitStack() as undo:
         for name, batch in tables.batches():
             if batch.num_rows == 0:
                 continue
             if name not in sinks:
-                sinks[name] = _Sink(PLACES[name], directory, batch.schema)
+                path = staging.temporary(PLACES[name].file(directory))
+                sinks[name] = _Sink(PLACES[name], path, batch.schema)
                 undo.callback(sinks[name].discard)
             sinks[name].add(batch)
         for sink in sinks.values():
             sink.finish()
-        for sink in sinks.values():
-            sink.publish()
     return [place for name, place in PLACES.items() if name in sinks]
 
 
 class _Sink:
     """One Parquet file being written, holding back what does not fill a row group yet."""
 
-    def __init__(self, place: Place, directory: Path, schema: pa.Schema) -> None:
+    def __init__(self, place: Place, path: Path, schema: pa.Schema) -> None:
         self._place = place
-        self._path = place.file(directory)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = _temporary(self._path)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         self._writer = pq.ParquetWriter(
-            self._temporary,
+            path,
             schema.remove_metadata(),
             compression="zstd",
             compression_level=COMPRESSION_LEVEL,
@@ -163,14 +199,10 @@ class _Sink:
             self._flush(self._rows)
         self._writer.close()
 
-    def publish(self) -> None:
-        """Give the file its name."""
-        self._temporary.replace(self._path)
-
     def discard(self) -> None:
-        """Remove the temporary file of a write that failed."""
-        self._writer.close()
-        self._temporary.unlink(missing_ok=True)
+        """Close the file of a write that failed."""
+        with suppress(OSError):
+            self._writer.close()
 
 
 def _flat(schema: pa.Schema) -> list[str]:
@@ -183,18 +215,11 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a whole file or leave the old one."""
-    temporary = _temporary(path)
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
 def _pretty(value: Any) -> bytes:
     return dumps(value, orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n"
 
 
-def _with_configs(text: str, places: list[Place], directory: Path) -> str:
+def _with_configs(text: str, folder: Path, files: Mapping[str, Path]) -> str:
     """Name the files of each configuration in the card's YAML; without it loaders guess.
 
     `datasets` caches a local folder under a hash of these configurations alone, not of its path
@@ -202,10 +227,11 @@ def _with_configs(text: str, places: list[Place], directory: Path) -> str:
     """
     head = text.removeprefix("---\n") if text.startswith("---\n") else f"---\n{text}"
     lines = ["---", "configs:"]
-    for place in places:
-        lines += [f"- config_name: {place.config}", "  data_files:", "  - split: train"]
-        lines += [f"    path: {place.folder}train-*.parquet"]
-        with place.file(directory).open("rb") as file:
+    for config, path in files.items():
+        lines += [f"- config_name: {config}", "  data_files:", "  - split: train"]
+        pattern = path.relative_to(folder).parent / "train-*.parquet"
+        lines += [f"    path: {pattern.as_posix()}"]
+        with _temporary(path).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         lines += [f"  description: sha256 {digest}"]
     return "\n".join(lines) + "\n" + head

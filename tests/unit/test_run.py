@@ -241,7 +241,8 @@ def test_a_torn_tail_is_said_and_its_case_is_a_crash(tmp_path):
             stream.seek(whole)
             stream.write(tail[:cut])
         run = load_run(session.directory)
-        assert f"{cut} bytes of a line that was cut off" in run.warnings[0]
+        assert f"was cut off ({cut} bytes left)" in run.warnings[0]
+        assert "t.py::b" in run.warnings[0]
         assert [r.outcome for r in run.records()] == ["passed", "crashed"]
 
 
@@ -253,7 +254,8 @@ def test_a_failed_write_in_the_middle_costs_that_case_alone(tmp_path):
             stream.write(part[:cut] + b"\0\n")
     run = session.done(record("c")).end()
     assert [r.declared.case_id for r in run.records()] == ["a", "c"]
-    assert "bytes of a line that was cut off" in run.warnings[0]
+    losses = [warning.partition(": ")[2].partition(" (")[0] for warning in run.warnings]
+    assert losses == ["a line was cut off", *["the record of b was cut off"] * 3]
 
 
 def test_a_run_that_grows_is_read_up_to_where_it_was_loaded(tmp_path):
