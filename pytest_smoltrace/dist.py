@@ -79,13 +79,10 @@ def role_of(config: pytest.Config) -> Role:
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         return Role(name="worker", worker_id=workerinput["workerid"])
-    distributed = getattr(config.option, "dist", "no") != "no" or getattr(
-        config.option, "numprocesses", None
-    )
-    active = config.pluginmanager.hasplugin("dsession") or (
-        distributed and config.pluginmanager.hasplugin("xdist")
-    )
-    return Role(name="controller" if active else "standalone")
+    # As xdist decides it: a mode without workers, as an ini file may name one, distributes nothing.
+    option = config.option
+    distributes = getattr(option, "dist", "no") != "no" and bool(getattr(option, "tx", None))
+    return Role(name="controller" if distributes else "standalone")
 
 
 def coordinate(config: pytest.Config, role: Role) -> Coordination | None:

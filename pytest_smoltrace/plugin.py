@@ -79,6 +79,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Ask xdist for workers on the hosts of a hosts file."""
+    if getattr(config.option, "looponfail", False) and _read(config) is not None:
+        _check_distribution(config)  # before xdist starts its loop
     path = options.hosts_file(config, config.option)
     if path is not None and not hasattr(config, "workerinput"):
         from pytest_smoltrace import gateways
@@ -94,6 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if run_config is None:
         config.pluginmanager.register(Inactive(), "smoltrace-inactive")
         return
+    _check_distribution(config)
     from pytest_smoltrace import binding
     from pytest_smoltrace.session import SmoltraceSession
 
@@ -113,6 +116,16 @@ def _read(config: pytest.Config) -> RunConfig | None:
     """Return the effective options, None when no model is asked for."""
     named = config.hook.pytest_smoltrace_providers()
     return options.read(config, [name for names in named for name in names or ()])
+
+
+def _check_distribution(config: pytest.Config) -> None:
+    """Refuse a session in which xdist runs a case several times."""
+    from pytest_smoltrace import preflight
+
+    try:
+        preflight.check_distribution(config.option)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 class Inactive:

@@ -76,6 +76,27 @@ def check_remote(names: Sequence[str], limits: Limits) -> None:
         )
 
 
+def check_distribution(option: Any) -> None:
+    """Check that xdist runs every case once.
+
+    Args:
+        option: The options of pytest, xdist's among them where it is installed.
+
+    Raises:
+        ConfigError: It would run cases several times, and somebody pays for each.
+    """
+    if getattr(option, "dist", "no") == "each" and option.tx:
+        raise ConfigError(
+            "--dist each runs every case in every worker, so that each costs as many times and "
+            "has as many rows; use --dist load"
+        )
+    if getattr(option, "looponfail", False):
+        raise ConfigError(
+            "--looponfail runs failed cases again whenever a file changes, also one that a case "
+            "writes, and pays for them each time; run them again with --lf"
+        )
+
+
 def check_address(url: str) -> None:
     """Open and close one TCP connection to a base URL.
 
