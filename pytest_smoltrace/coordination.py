@@ -103,31 +103,35 @@ class Coordination:
     def create(cls, worker_id: str = "main") -> Coordination:
         """Make the directory of a new session; ConfigError when there is no place for it."""
         try:
-            return cls(Path(tempfile.mkdtemp(prefix=_prefix())), worker_id)
+            created = cls(Path(tempfile.mkdtemp(prefix=_prefix())), worker_id)
         except OSError as error:
             raise ConfigError(
                 f"cannot make a temporary directory: {error.strerror}; "
                 "set TMPDIR to one that exists"
             ) from error
+        created.presence.enter()
+        return created
 
     @classmethod
     def join(cls, told: str, worker_id: str) -> Coordination:
         """Return what the owner shares; on another host, what its processes there share."""
         name = told.replace("\\", "/").rpartition("/")[2]
         if name.startswith(_prefix()) and Path(told).is_dir():
-            return cls(Path(told), worker_id)
-        # Hosts that share their temporary directories have one each all the same.
-        own = Path(tempfile.gettempdir(), f"{name}-{digest(host_id())}")
-        joined = cls(own, worker_id, abroad=True)
+            joined = cls(Path(told), worker_id)
+        else:
+            # Hosts that share their temporary directories have one each all the same.
+            own = Path(tempfile.gettempdir(), f"{name}-{digest(host_id())}")
+            joined = cls(own, worker_id, abroad=True)
         joined.presence.enter()
         return joined
 
     def leave(self) -> None:
-        """Be gone; on another host than the owner's, the directory goes with the last one."""
-        self.presence.leave(removes=self.abroad)
+        """Be gone; the directory goes with the last one of the host."""
+        self.presence.leave()
 
     def remove(self) -> None:
-        """Remove the directory; what cannot be removed stays."""
+        """Be gone and remove the directory; what cannot be removed stays."""
+        self.presence.leave()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def spend(self, cost_usd: float | None, tokens: int | None) -> None:

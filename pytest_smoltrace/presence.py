@@ -40,15 +40,14 @@ class Presence:
                 self._descriptor = self._locked()
         return self.held
 
-    def leave(self, *, removes: bool) -> None:
+    def leave(self) -> None:
         """Be gone, and remove the directory if nobody else is present."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
         with contextlib.suppress(OSError):
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if removes:
-                remove(self._directory)
+            remove(self._directory)
         os.close(descriptor)
 
     def _locked(self) -> int | None:

@@ -25,15 +25,14 @@ def main(gguf: str, context_tokens: int, threads: int) -> None:
     os._exit(0)
 
 
-def main_shared(gguf: str, context_tokens: int, threads: int, stem: Path, *, removes: bool) -> None:
-    """Serves while a process is a member of the directory of `stem`, whoever started it.
+def main_shared(gguf: str, context_tokens: int, threads: int, stem: Path) -> None:
+    """Serves while a process is present in the directory of `stem`, whoever started it.
 
     Args:
         gguf: The weights.
         context_tokens: Size of the context.
         threads: Threads that compute.
         stem: Path that the names of the server's files begin with.
-        removes: Whether the directory goes with the last member.
     """
     ready, told = os.pipe()
     if os.fork():
@@ -45,8 +44,8 @@ def main_shared(gguf: str, context_tokens: int, threads: int, stem: Path, *, rem
     if not _is_the_only_one(stem.with_suffix(".lock")):
         os._exit(0)
     os.close(told)
-    members = os.open(stem.with_name("members"), os.O_RDWR)
-    watch = (members, stem.with_name("members"), removes)
+    path = stem.with_name("members")
+    watch = (os.open(path, os.O_RDWR), path)
     threading.Thread(target=_exit_after_the_last, args=watch, daemon=True).start()
     server = _start(gguf, context_tokens, threads)
     note = stem.with_suffix(".new")
@@ -96,8 +95,8 @@ def _is_the_only_one(path: Path) -> bool:
     return False
 
 
-def _exit_after_the_last(members: int, path: Path, removes: bool) -> None:  # noqa: FBT001
-    """Ends this process when no other holds the lock of the members' file."""
+def _exit_after_the_last(members: int, path: Path) -> None:
+    """Ends this process when no other is present, and the directory with it."""
     import fcntl
 
     while True:
@@ -107,7 +106,7 @@ def _exit_after_the_last(members: int, path: Path, removes: bool) -> None:  # no
         except OSError:  # a network file system may fail for a while
             time.sleep(1.0)
     try:
-        if removes and os.path.samestat(os.fstat(members), path.stat()):
+        if os.path.samestat(os.fstat(members), path.stat()):
             gone = path.parent.with_name(f"{path.parent.name}-{os.getpid()}.gone")
             path.parent.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
@@ -118,7 +117,6 @@ def _exit_after_the_last(members: int, path: Path, removes: bool) -> None:  # no
 if __name__ == "__main__":
     _gguf, _context, _threads, *_shared = sys.argv[1:]
     if _shared:
-        _stem, _end = _shared
-        main_shared(_gguf, int(_context), int(_threads), Path(_stem), removes=_end == "removes")
+        main_shared(_gguf, int(_context), int(_threads), Path(*_shared))
     else:
         main(_gguf, int(_context), int(_threads))

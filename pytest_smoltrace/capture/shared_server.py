@@ -122,11 +122,10 @@ class SharedServer:
     def _spawn(self, weights: Path) -> None:
         threads = local_model.default_threads()
         command = local_model.server_command(weights, local_model.CONTEXT_TOKENS, threads)
-        end = "removes" if self._shared.abroad else "leaves"
         with self._file("log").open("wb") as log:
             # Ends once the server that it forks holds its lock, or has failed.
             subprocess.run(  # noqa: S603 - our own script and numbers
-                [*command, str(self._stem), end],
+                [*command, str(self._stem)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

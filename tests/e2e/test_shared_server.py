@@ -100,6 +100,7 @@ local_model.START_TIMEOUT_S = float(timeout_s)
 shared = Coordination.join(told, f"gw{os.getpid()}")
 server = shared_server.SharedServer(shared, name)
 url = None
+print('"here"', flush=True)
 while line := sys.stdin.readline():
     try:
         if line == "join\\n":
@@ -164,18 +165,20 @@ class Host:
         self.gguf = self.folder / name
         self.gguf.write_bytes(b"GGUF")
 
-    def member(self, told=ELSEWHERE, timeout_s=60):
+    def joining(self, count, told=ELSEWHERE, timeout_s=60):
+        """Let so many members, all of them present, join at once."""
         words = [sys.executable, "-c", MEMBER, told, str(self.gguf), str(timeout_s)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        process = subprocess.Popen(words, text=True, env=self.environ, **pipes)
-        self.members.append(Member(process))
-        return self.members[-1]
-
-    def joined(self, count):
-        """Let so many members join at once; return what each of them got."""
-        members = [self.member() for _ in range(count)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": self.environ}
+        members = [Member(subprocess.Popen(words, text=True, **pipes)) for _ in range(count)]
+        self.members += members
+        assert [member.end() for member in members] == ["here"] * count
         for member in members:
             member.begin("join")
+        return members
+
+    def joined(self, count):
+        """Return members that have joined, and what each of them got."""
+        members = self.joining(count)
         return members, [member.end() for member in members]
 
     def alive(self):
@@ -200,7 +203,7 @@ class Host:
 
     @property
     def left(self):
-        return sorted(path.name for path in self.temporary.iterdir())
+        return sorted(path.name for path in self.temporary.glob("smoltrace-*"))
 
     def wait_until(self, condition, timeout_s=GONE_S):
         deadline = time.monotonic() + timeout_s
@@ -261,9 +264,7 @@ def test_nothing_is_left_when_all_are_killed(host):
 
 def test_nothing_is_left_when_all_are_killed_while_the_model_loads(host):
     host.use("slow.gguf")
-    members = [host.member() for _ in range(3)]
-    for member in members:
-        member.begin("join")
+    members = host.joining(3)
     host.wait_until(lambda: host.started)
     for member in members:
         member.process.kill()
@@ -272,13 +273,9 @@ def test_nothing_is_left_when_all_are_killed_while_the_model_loads(host):
 
 def test_a_killed_starter_leaves_its_server_to_those_who_wait(host):
     host.use("slow.gguf")
-    starter = host.member()
-    starter.begin("join")
+    (starter,) = host.joining(1)
     host.wait_until(lambda: host.started)
-    others = [host.member() for _ in range(3)]
-    for other in others:
-        other.begin("join")
-    time.sleep(1)
+    others = host.joining(3)
     starter.kill()
     host.gguf.with_name("slow.gguf.go").touch()
     assert len({other.end() for other in others}) == 1
@@ -334,9 +331,7 @@ def test_weights_that_are_not_there_are_one_line_for_every_worker(host):
 
 def test_a_server_that_does_not_come_up_is_given_up(host):
     host.use("slow.gguf")
-    members = [host.member(timeout_s=1) for _ in range(3)]
-    for member in members:
-        member.begin("join")
+    members = host.joining(3, timeout_s=1)
     said = [member.end() for member in members]
     assert {kind for kind, _ in said} == {"ConfigError"}
     host.wait_until(lambda: not host.servers)
@@ -350,20 +345,19 @@ def test_a_fork_of_a_killed_worker_keeps_nothing_alive(host):
     host.wait_until(host.is_clear)
 
 
-def test_a_directory_of_the_controllers_host_is_left_to_the_controller(host, monkeypatch):
+def test_on_the_controllers_host_the_controller_is_the_last_one(host, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(host.temporary))
     owner = Coordination.create()
-    members = [host.member(str(owner.directory)) for _ in range(2)]
-    for member in members:
-        member.begin("join")
+    members = host.joining(2, str(owner.directory))
     assert len({member.end() for member in members}) == 1
     assert host.left == [owner.directory.name]
     for member in members:
         member("leave")
-    host.wait_until(lambda: not host.servers)
     assert host.left == [owner.directory.name]
+    assert len(host.servers) == 1
     owner.remove()
     assert host.left == []
+    host.wait_until(host.is_clear)
 
 
 def test_workers_that_come_and_go_lose_no_server(host):
@@ -377,3 +371,194 @@ def test_workers_that_come_and_go_lose_no_server(host):
         assert late("ask") in host.started
         late.begin("leave")
     host.wait_until(host.is_clear)
+
+
+# Whole sessions
+
+
+CONFTEST = """
+import os
+from pytest_smoltrace import coordination
+
+if "FAKED_HOST" in os.environ:
+    coordination.host_id = lambda: os.environ["FAKED_HOST"]
+"""
+
+SUITE = """
+import os
+from pathlib import Path
+import pytest
+
+@pytest.mark.parametrize("n", range(16))
+def test_case(smoltrace_agent, n):
+    agent = smoltrace_agent()
+    port = agent.model.client.base_url.port
+    with open("workers.txt", "a") as log:
+        log.write(f"{os.environ.get('FAKED_HOST')} {os.getpid()} {port}\\n")
+    assert agent.run(f"What is {n} + 1?")
+"""
+A, B = (f"2*popen//env:FAKED_HOST={name}" for name in "ab")
+
+
+class Session:
+    """A session of pytest whose controller runs on the given host."""
+
+    def __init__(self, host, *options, model=None, suite=SUITE):
+        (host.folder / "conftest.py").write_text(CONFTEST)
+        (host.folder / "test_generated.py").write_text(suite)
+        (host.folder / "pytest.ini").write_text("[pytest]\n")
+        self.host = host
+        plugins = (*plugin_arguments(), "-p", "no:asyncio", "-p", "no:cov")
+        chosen = f"--smoltrace-model={model or f'local:{host.gguf}'}"
+        with (host.folder / "output.txt").open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *plugins, chosen, *options],
+                cwd=host.folder,
+                env=host.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self):
+        code = self.process.wait(120)
+        self.host.wait_until(self.host.is_clear)
+        return Finished(exit_code=code, output=self.output, folder=self.host.folder, served=())
+
+    @property
+    def output(self):
+        return (self.host.folder / "output.txt").read_text()
+
+    @property
+    def workers(self):
+        """Return the (host, process, port) that cases ran with."""
+        log = self.host.folder / "workers.txt"
+        return {tuple(line.split()) for line in log.read_text().splitlines()}
+
+    def ports(self):
+        """Return host -> ports of its workers."""
+        found = {}
+        for name, _, port in self.workers:
+            found.setdefault(name, set()).add(port)
+        return found
+
+
+@pytest.fixture
+def session(host):
+    started = []
+
+    def start(*options, **kwargs):
+        started.append(Session(host, *options, **kwargs))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+def test_each_host_of_a_session_has_one_server(host, session):
+    running = session("--dist=load", "--tx", "2*popen", "--tx", A, "--tx", B)
+    finished = running.end()
+    assert finished.exit_code == pytest.ExitCode.OK, finished.output
+    assert [row["outcome"] for row in finished.results] == ["passed"] * 16
+    ports = running.ports()
+    assert set(ports) <= {"None", "a", "b"}
+    assert all(len(one) == 1 for one in ports.values()), ports
+    assert len(set.union(*ports.values())) == len(ports)
+    assert len(host.started) == 3
+
+
+def test_the_controller_starts_none_for_workers_of_other_hosts_alone(host, session):
+    python = host.folder / "launcher"
+    python.write_text(f'#!/bin/sh\nexport FAKED_HOST=c\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    running = session("--dist=load", "--tx", f"3*popen//python={python}")
+    finished = running.end()
+    assert finished.exit_code == pytest.ExitCode.OK, finished.output
+    assert set(running.ports()) == {"c"}
+    assert len(host.started) == 1
+
+
+def test_a_launcher_on_the_controllers_host_shares_too(host, session):
+    python = host.folder / "launcher"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    finished = session("--dist=load", "--tx", f"3*popen//python={python}").end()
+    assert finished.exit_code == pytest.ExitCode.OK, finished.output
+    assert len(host.started) == 1
+
+
+@pytest.mark.parametrize("own", [(), ("--tx", "popen")], ids=["others alone", "and its own"])
+def test_a_host_whose_server_does_not_start_refuses_the_session(host, session, own):
+    # The controller's server starts: it is the second one that is broken.
+    engine = ENGINE.replace('"broken" in gguf', '"FAKED_HOST" in os.environ')
+    (host.folder / "site" / "xllamacpp.py").write_text(engine)
+    finished = session("--dist=load", *own, "--tx", A).end()
+    assert finished.exit_code == pytest.ExitCode.USAGE_ERROR, finished.output
+    line = f"the model server ended on {host.gguf}: ValueError: failed to load model"
+    assert finished.output.count(line) == 1, finished.output
+    assert "INTERNALERROR" not in finished.output
+
+
+SLOW_SUITE = (
+    SUITE.replace("    assert agent", "    wait()\n    assert agent")
+    + """
+def wait():
+    import time
+    Path("reached").touch()
+    deadline = time.monotonic() + 60
+    while not Path("go").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+"""
+)
+
+
+def test_a_server_that_dies_on_another_host_is_said(host, session):
+    running = session("--dist=load", "--tx", A, suite=SLOW_SUITE)
+    host.wait_until((host.folder / "reached").exists, WAIT_S)
+    (pid,) = [pid for pid in host.servers if b"FAKED_HOST" in environ_of(pid)]
+    os.kill(pid, signal.SIGKILL)
+    host.wait_until(lambda: pid not in host.servers)
+    (host.folder / "go").touch()
+    finished = running.end()
+    assert finished.exit_code == pytest.ExitCode.TESTS_FAILED, finished.output
+    assert {row["error_type"] for row in finished.results} == {"llm_connection"}
+    death = f"smoltrace: local: the server of m on {os.uname().nodename} died before"
+    assert finished.output.count(death) == 1, finished.output
+
+
+def environ_of(pid):
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_workers_and_controller_killed_at_once_leave_no_server(host, session):
+    running = session("--dist=load", "--tx", "popen", "--tx", A, suite=SLOW_SUITE)
+    host.wait_until((host.folder / "reached").exists, WAIT_S)
+    assert len(host.servers) == 2
+    for pid in host.alive():
+        if pid not in host.servers:
+            os.kill(pid, signal.SIGKILL)
+    running.process.wait()
+    host.wait_until(lambda: not host.servers)
+    assert [name for name in host.left if name.count("-") > 2] == []
+
+
+@pytest.mark.slow
+@REAL
+def test_eight_workers_of_one_host_share_the_real_model(host, session):
+    """The kernel sees one server, whose weights are in memory once."""
+    host.environ["PYTHONPATH"] = str(ROOT)
+    cache = os.environ.get(CACHE_VARIABLE)
+    host.environ |= {CACHE_VARIABLE: cache} if cache else {}
+    running = session("-n", "8", model="local:small", suite=SLOW_SUITE)
+    reached = (host.folder / "reached").exists
+    host.wait_until(lambda: reached() and len(running.workers) == 8, 300)
+    assert len(host.servers) == 1
+    assert len({port for _, _, port in running.workers}) == 1
+    (host.folder / "go").touch()
+    code = running.process.wait(600)
+    assert code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), running.output
+    host.wait_until(host.is_clear)
+    assert "16 items" in running.output or "[16 items]" in running.output

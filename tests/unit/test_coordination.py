@@ -38,7 +38,8 @@ def processes():
 
     def start(source, directory, worker, *args):
         words = [sys.executable, "-c", HEAD + source, str(directory), worker, *map(str, args)]
-        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen(words, cwd=ROOT, text=True, **pipes)
         started.append(process)
         return process
 
@@ -46,6 +47,7 @@ def processes():
     for process in started:
         process.kill()
         process.wait()
+        process.stdin.close()
         process.stdout.close()
 
 
@@ -504,11 +506,40 @@ def created(monkeypatch, tmp_path):
 def test_a_worker_joins_what_the_owner_shares(created):
     created.spend(1.0, 1)
     joined = Coordination.join(str(created.directory), "gw0")
+    assert joined.directory == created.directory
     assert joined.spent() == created.spent()
-    joined.leave()
-    assert created.directory.is_dir()
     created.remove()
     assert not created.directory.exists()
+
+
+OWNER = """
+made = Coordination.create()
+print(made.directory, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs fcntl")
+def test_the_directory_of_a_killed_owner_goes_with_its_last_worker(shared, processes):
+    owner = processes(OWNER, shared.directory, "main")
+    told = owner.stdout.readline().strip()
+    workers = [processes(JOINS, shared.directory, f"gw{n}", told) for n in range(2)]
+    for worker in workers:
+        assert worker.stdout.readline() == "joined\n"
+    owner.kill()
+    owner.wait()
+    for worker in workers:
+        assert Path(told).is_dir()
+        worker.communicate("\n", timeout=60)
+    assert not Path(told).exists()
+
+
+JOINS = """
+joined = Coordination.join(args[0], worker)
+print("joined", flush=True)
+sys.stdin.readline()
+joined.leave()
+"""
 
 
 def test_a_directory_that_two_hosts_see_is_not_the_owners(created, monkeypatch):
