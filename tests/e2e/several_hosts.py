@@ -87,15 +87,7 @@ class Project:
         self, scripted: ScriptedServer, *options: str, cwd: Path | None = None, **env: str
     ) -> suite.Finished:
         """Run pytest to its end."""
-        done = subprocess.run(
-            self.command(*options),
-            check=False,
-            cwd=cwd or self.folder,
-            env=suite.environment() | env,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        done = run(cwd or self.folder, self.command(*options), **env)
         return suite.Finished(
             exit_code=done.returncode,
             output=done.stdout + done.stderr,
@@ -105,15 +97,7 @@ class Project:
 
     def refused(self, *options: str, **env: str) -> str:
         """Run what must end before anything starts, and return its only line."""
-        done = subprocess.run(
-            self.command(*options),
-            check=False,
-            cwd=self.folder,
-            env=suite.environment() | env,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        done = run(self.folder, self.command(*options), **env)
         output = done.stdout + done.stderr
         assert done.returncode == pytest.ExitCode.USAGE_ERROR, output
         assert "INTERNALERROR" not in output
@@ -122,6 +106,18 @@ class Project:
         lines = [line for line in output.splitlines() if line.startswith("ERROR: ")]
         assert len(lines) == 1, output
         return lines[0].removeprefix("ERROR: ")
+
+
+def run(folder: Path, command: Sequence[str], **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=folder,
+        env=suite.environment() | env,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
 
 
 def project(folder: Path, url: str, source: str | None = None) -> Project:

@@ -124,7 +124,7 @@ def test_path_arguments(project, server, ssh_config, form):
     file = project.folder / "sub" / "test_generated.py"
     options, cwd = [str(file), f"-c{project.folder / 'pytest.ini'}"], project.folder
     if form == "node id":
-        options, cwd = [f"{file}::test_case[3]", f"sub/{file.name}::test_case[5]"], cwd
+        options = [f"{file}::test_case[3]", f"sub/{file.name}::test_case[5]"]
     if form == "from a folder below":
         cwd = project.folder / "sub"
         options = [
