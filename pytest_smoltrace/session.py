@@ -20,6 +20,7 @@ from pytest_smoltrace.progress import Progress
 from pytest_smoltrace.redaction import Redactor
 from pytest_smoltrace.scrub import Scrubber
 from pytest_smoltrace.services import Services
+from pytest_smoltrace.shortfall import rest_lines
 from pytest_smoltrace.signals import Signals
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ class SmoltraceSession:
         if self.outcome is not None:
             self.problems += self.services.refused_settings()
             self.problems += self.signals.stopped_lines(reason, self.outcome.summary)
+            self.problems += rest_lines(reason, self.outcome.summary)
             session.config.hook.pytest_smoltrace_finished(outcome=self.outcome)
 
     def _unmetered(self) -> list[str]:

@@ -60,3 +60,11 @@ def ranked(kinds: Mapping[str, int]) -> str:
     """Return the error types with their numbers, the most frequent first."""
     ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
     return ", ".join(f"{count(number)} {kind}" for kind, number in ranked)
+
+
+def rest_lines(reason: str, summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how to go on with a run that something other than its own end stopped."""
+    runs = summary.get("runs") or []
+    partial = any(run["run_status"] != "completed" for run in runs)
+    if partial and reason not in ("completed", "maxfail"):
+        yield f"go on with it: --smoltrace-resume={summary['session_id']}"
