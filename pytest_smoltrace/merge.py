@@ -58,7 +58,7 @@ def merge(directories: Sequence[Path], out: Path, session_id: str | None = None)
     """
     _refuse_used(out)
     suite, sources = read_sources(directories)
-    missing = _missing(sources)
+    missing = _missing(suite, sources)
     lines = _lines(suite, sources, missing, session_id)
     try:
         _write(out, lines)
@@ -192,11 +192,12 @@ def _reason(footer: Footer | None) -> str:
     return "completed" if footer.stop_reason.startswith(MISSING) else footer.stop_reason
 
 
-def _missing(sources: Iterable[Source]) -> list[int]:
-    """Return the shards that no source has."""
+def _missing(suite: Sequence[Declared], sources: Iterable[Source]) -> list[int]:
+    """Return the shards that no source has; a shard without a case leaves no run."""
     shards = list(chain.from_iterable(source.shards for source in sources))
-    count = shards[0]["count"] if shards else 0
-    return sorted({*range(1, count + 1)} - {shard["index"] for shard in shards})
+    if not shards or not _left(suite, sources):
+        return []
+    return sorted({*range(1, shards[0]["count"] + 1)} - {shard["index"] for shard in shards})
 
 
 def _parts(sources: Sequence[Source], missing: Iterable[int]) -> str:
@@ -207,13 +208,14 @@ def _parts(sources: Sequence[Source], missing: Iterable[int]) -> str:
 def _account(suite: Sequence[Declared], sources: Sequence[Source]) -> str:
     shards = {shard["index"] for source in sources for shard in source.shards}
     number, what = (len(shards), "shard") if shards else (len(sources), "run")
-    done = len(_run_cases(suite, sources))
+    done = len(suite) - _left(suite, sources)
     return f"{number} {what}{'s' * (number != 1)}, {done} of {len(suite)} cases"
 
 
-def _run_cases(suite: Iterable[Declared], sources: Iterable[Source]) -> set[str]:
-    planned = {case.nodeid for case in suite}
-    return {nodeid for source in sources for nodeid in source.nodeids & planned}
+def _left(suite: Iterable[Declared], sources: Iterable[Source]) -> int:
+    """Return how many cases have no attempt."""
+    found = {nodeid for source in sources for nodeid in source.nodeids}
+    return sum(1 for case in suite if case.nodeid not in found)
 
 
 def _warnings(
@@ -225,7 +227,7 @@ def _warnings(
         found = environment_differences(first.run.header.environment, source.run.header.environment)
         if found:
             yield f"{first.name} and {source.name} ran with other versions: {', '.join(found)}"
-    left = len(suite) - len(_run_cases(suite, sources))
+    left = _left(suite, sources)
     if missing:
         which = f"shard{'s' * (len(missing) > 1)} {_parts(sources, missing)}"
         yield f"no run of {which} was given; {left} of {len(suite)} cases did not run"
