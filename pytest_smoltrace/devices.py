@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.errors import ConfigError
@@ -16,7 +17,7 @@ HIP = "HIP_VISIBLE_DEVICES"
 ROCR = "ROCR_VISIBLE_DEVICES"
 VARIABLES = (HIP, ROCR, CUDA)
 """What restricts the GPUs of a process, the strongest first: HIP counts within ROCr's list."""
-_ORDER = "CUDA_DEVICE_ORDER"
+ORDER = "CUDA_DEVICEORDER"
 _PCI = "PCI_BUS_ID"
 _NUMBER = "number"
 _INDEX = re.compile(r"\+?(\d+)")
@@ -89,7 +90,7 @@ class Pool:
         if not ids:
             # HIP takes an empty list for none given.
             return {CUDA: ""} if self.variable == CUDA else {self.variable: "-1"}
-        order = {_ORDER: _PCI} if self.are_uuids else {}
+        order = {ORDER: _PCI} if self.are_uuids else {}
         return {self.variable: ",".join(ids), **order}
 
 
@@ -109,7 +110,15 @@ def pool(environment: Mapping[str, str], gpus: Sequence[GpuDevice] | None) -> Po
 def _unresolved(environment: Mapping[str, str]) -> Pool:
     """Return the entries of the strongest variable as they stand."""
     variable = next(filter(environment.__contains__, VARIABLES), CUDA)
-    return Pool(ids=_shown(environment.get(variable, ""), str), variable=variable, are_uuids=False)
+    text = environment.get(variable, "")
+    # ROCm lets numbers and UUIDs stand beside each other.
+    ids = _shown(text, str) if variable == CUDA else tuple(_up_to_invalid(text))
+    return Pool(ids=ids, variable=variable, are_uuids=False)
+
+
+def _up_to_invalid(text: str) -> Iterator[str]:
+    """Yield the entries of a list as they stand."""
+    yield from takewhile(lambda entry: _form(entry) is not None, map(str.strip, text.split(",")))
 
 
 def count(number: int) -> str:
@@ -126,7 +135,7 @@ def _is_ambiguous(
     environment: Mapping[str, str], gpus: Sequence[GpuDevice], ids: Sequence[str]
 ) -> bool:
     """Return whether CUDA may count the GPUs in another order than the driver."""
-    if environment.get(_ORDER) == _PCI or len({gpu.name for gpu in gpus}) <= 1:
+    if environment.get(ORDER) == _PCI or len({gpu.name for gpu in gpus}) <= 1:
         return False
     # Whoever names them all means the same GPUs in any order.
     every = {gpu.ids[0] for gpu in gpus if gpu.ids}

@@ -89,8 +89,7 @@ class AgentRun:
     rejected_tool_calls: int | None = None
     """None when the memory was not readable."""
     last_error_type: str | None = None
-    """Taxonomy value of the error of the last executed step, or of the one that ended the run;
-    None when there was none."""
+    """Taxonomy value of the last executed step's error, or of what ended the run; None without."""
     last_error: str | None = None
     """One-line message of that error."""
     last_exception_type: str | None = None

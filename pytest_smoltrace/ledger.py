@@ -40,6 +40,8 @@ class Ledger:
             resumed.directory if resumed else run_directory(config.directory, facts.session_id)
         )
         self.opened = False
+        self.bindings: Mapping[str, list[str]] = {}
+        """Worker -> GPUs that it was bound to."""
         self._config = config
         self._facts = facts
         self._planned = False
@@ -84,6 +86,7 @@ class Ledger:
                 prices_version=prices_version,
                 workers=workers,
                 shard={"index": shard.index, "count": shard.count} if shard else None,
+                bindings=self.bindings,
             )
         )
 
@@ -96,6 +99,7 @@ class Ledger:
             environment=environment,
             workers=workers,
             shard=resumed.header.shard,
+            bindings=self.bindings,
         )
 
     @property

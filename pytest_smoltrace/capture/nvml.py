@@ -32,7 +32,7 @@ def gpus() -> tuple[GpuDevice, ...] | None:
     except pynvml.NVMLError:
         return None
     finally:
-        pynvml.nvmlShutdown()
+        _ask(pynvml.nvmlShutdown)
 
 
 def _is_installed() -> bool:

@@ -404,35 +404,6 @@ def test_limits_of_containers(monkeypatch, tmp_path, membership, files, expected
     assert groups(monkeypatch, tmp_path, membership, files) == expected
 
 
-def test_driver_without_gpu(monkeypatch, tmp_path):
-    import pynvml
-
-    def fail():
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
-
-    monkeypatch.setattr(machine, "_DRIVER", (tmp_path,))
-    monkeypatch.setattr(pynvml, "nvmlInit", fail)
-    assert machine.detect().gpus == ()
-
-
-def test_gpus_by_the_driver(monkeypatch, tmp_path):
-    from types import SimpleNamespace
-
-    import pynvml
-
-    monkeypatch.setattr(machine, "_DRIVER", (tmp_path,))
-    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda handle: f"NVIDIA L{handle + 3}")
-    memory = SimpleNamespace(total=24 * GIB)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: memory)
-    assert machine.detect().gpus == (
-        machine.Gpu(name="NVIDIA L3", memory_gb=24.0),
-        machine.Gpu(name="NVIDIA L4", memory_gb=24.0),
-    )
-
-
 def test_description_is_cheap(describe):
     def once():
         start = time.perf_counter()
