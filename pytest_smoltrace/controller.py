@@ -55,7 +55,7 @@ class Controller:
         if plan is not None and ledger is not None:
             self._session.write(ledger.plan, plan)
 
-    def lost(self, report: pytest.TestReport, worker: str) -> None:
+    def lost(self, report: pytest.TestReport, nodeid: str, worker: str) -> None:
         """Write the case that a worker was running when it died."""
         ledger = self._session.ledger
         if ledger is None:
@@ -63,7 +63,7 @@ class Controller:
         self.take_plan()
         stopped, cut = dist.was_interrupted(report), self._workers.cut(worker)
         if cut is None:
-            self._session.write(ledger.lost, report.nodeid, worker, interrupted=stopped)
+            self._session.write(ledger.lost, nodeid, worker, interrupted=stopped)
         elif cut:
             self._session.write(ledger.cut, cut, worker, interrupted=stopped)
 
@@ -75,3 +75,10 @@ class Controller:
         for worker, bundle in self._workers.all_cut():
             if ledger is not None:
                 self._session.write(ledger.cut, bundle, worker, interrupted=True)
+
+
+def ungrouped(nodeid: str, config: pytest.Config) -> str:
+    """Return a node id as the plan has it, without the group that `--dist loadgroup` appends."""
+    plain, _, group = nodeid.rpartition("@")
+    appended = getattr(config.option, "dist", "no") == "loadgroup" and "]" not in group
+    return plain if appended and "::" in plain else nodeid

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_smoltrace import binding, dist, preflight, worker_servers
 from pytest_smoltrace.collected import Collected
-from pytest_smoltrace.controller import Controller
+from pytest_smoltrace.controller import Controller, ungrouped
 from pytest_smoltrace.errors import ConfigError, SmoltraceError, UnwrittenError
 from pytest_smoltrace.fixtures import RUNNER
 from pytest_smoltrace.ledger import Ledger
@@ -137,9 +137,10 @@ class SmoltraceSession:
         if self.role.name == "worker":
             dist.send_open(self._pytest, nodeid)
         if self.ledger is not None and self._progress is not None:
+            worker = self._controller.place(nodeid) or self.role.worker_id
+            nodeid = ungrouped(nodeid, self._pytest)
             self._progress.started(nodeid)
             self._controller.take_plan()
-            worker = self._controller.place(nodeid) or self.role.worker_id
             self.write(self.ledger.case_open, nodeid, worker)
 
     @pytest.hookimpl(tryfirst=True)
@@ -151,12 +152,12 @@ class SmoltraceSession:
         self._stopped = dist.detach(report, dist.STOP) or self._stopped
         self._untraced += filter(None, [dist.detach(report, dist.UNTRACED)])
         if report.when in ("teardown", "???") and self._progress is not None:
-            self._progress.finished(report.nodeid)
+            self._progress.finished(ungrouped(report.nodeid, self._pytest))
         if bundle is not None:
             self.open()
             self.write(self.ledger.append, bundle, worker)
         if str(report.when) == "???":  # xdist's report of a worker that died
-            self._controller.lost(report, worker)
+            self._controller.lost(report, ungrouped(report.nodeid, self._pytest), worker)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
