@@ -53,7 +53,8 @@ def load(config: RunConfig) -> Durations | None:
         return Durations(text=None, line=f"shard {shard} by number of cases: {why}")
     return Durations(
         text=dumps(known).decode(),
-        line=f"shard {shard}, balanced by {len(known)} durations of run {directory.name}",
+        line=f"shard {shard}, balanced by {len(known)} duration{'s' * (len(known) != 1)} of run "
+        f"{directory.name}",
     )
 
 
