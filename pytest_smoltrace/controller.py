@@ -18,6 +18,8 @@ class Controller:
     def __init__(self, session: SmoltraceSession) -> None:
         self.refused: str | None = None
         """Why a worker ran no case."""
+        self.has_lost = False
+        """Whether a worker died."""
         self._session = session
         self._workers = dist.Workers()
 
@@ -39,8 +41,9 @@ class Controller:
             self.take_plan()
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take over what a worker that has ended left word of."""
+        self.has_lost |= error is not None
         self.refused = dist.refused_by(node) or self.refused
         self._session.problems += worker_servers.deaths(node, self._session.problems)
         self._workers.down(node)

@@ -49,6 +49,8 @@ class Ledger:
         self._closed = False
         self._has_cases = False
         self._left: set[str] = set()
+        self._running: dict[str, str] = {}
+        """Worker -> node id of the case that it runs."""
         self._last: dict[str, int] = {}
         """Worker -> hash of the bundle that it wrote last."""
         self._redactor = redactor
@@ -141,10 +143,12 @@ class Ledger:
         if self.opened:
             self._started = True
             self._left.discard(nodeid)
+            self._running[worker] = nodeid
             self._writer.open_case(nodeid, worker, time.time_ns())
 
     def append(self, bundle: str, worker: str) -> None:
         """Write a finished case, once: an interrupt may make somebody hand it in again."""
+        self._running.pop(worker, None)
         if self.opened and self._last.get(worker) != (key := hash(bundle)):
             self._has_cases = True
             self._last[worker] = key
@@ -163,7 +167,9 @@ class Ledger:
 
     def lost(self, nodeid: str, worker: str, *, interrupted: bool) -> None:
         """Write that a worker ended while it ran a case; nothing when it ran no eval case."""
-        if not self.opened:
+        # xdist takes a worker that died after a case for one that died in it.
+        ended = nodeid not in self._left and self._running.get(worker) != nodeid
+        if not self.opened or ended:
             return
         cases = self._planned_cases()
         nodeid = self._redactor.text(nodeid)  # as the plan has it

@@ -245,6 +245,8 @@ class SmoltraceSession:
         assert self.ledger is not None
         stopped = self._stopped if self._is_cut_short() else None
         reason = (stopped or "").partition("\n")[0] or self.signals.stop_reason(session, status)
+        if reason == "completed" and self._controller.has_lost and self.ledger.left_out:
+            reason = "crash"  # xdist replaced no more workers
         self.outcome = self.ledger.finish(reason, status, self.services.not_applied)
         if self.outcome is not None:
             self.problems += self.services.refused_settings()
