@@ -1,15 +1,15 @@
-"""Directories that vanish and disks that are full: what was recorded stays, what is lost is said."""
+"""Directories that vanish and disks that are full: what is recorded stays, what is lost is said."""
 
-import ctypes
-import json
+import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
+
+from pytest_smoltrace.cli import main
 
 SIX = """
 import pytest
@@ -64,18 +64,231 @@ COPIED = """
         shutil.rmtree(".smoltrace")
         os.rename("copy", ".smoltrace")
 """
-RENEWED = "the run directory .smoltrace/runs/r was removed while the session ran; it has been written again"
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2", "--dist", "loadfile")], ids=["one", "xdist"])
 @pytest.mark.parametrize(
-    "body", [REMOVED, MOVED, UNLINKED, COPIED], ids=["removed", "moved", "unlinked", "copied"]
+    ("body", "workers"),
+    [(REMOVED, []), (MOVED, []), (UNLINKED, []), (COPIED, []), (REMOVED, ["-n", "2"])],
+    ids=["removed", "moved", "unlinked", "copied", "xdist"],
 )
 def test_a_run_directory_that_vanishes_is_written_again(suite, body, workers):
     run = suite("--smoltrace-run-id=r", *workers, source=SIX, conftest=acting(body))
     run.result.assert_outcomes(passed=6)
     assert run.ret == pytest.ExitCode.OK
     assert names(run) == ALL
-    assert run.out.count("it has been written again") == 1
+    renewed = f"{run.directory}/runs/r was removed while the session ran; it has been written again"
+    assert run.out.count(f"smoltrace: the run directory {renewed}") == 1
     assert run.stop_reason == "completed"
     assert not list(run.directory.rglob(".*.tmp"))
+
+
+def mounted(folder, size_kib):
+    """Mount a small file system of its own; skip where one cannot."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"cannot mount: {made.stderr.strip()}")
+
+
+@pytest.fixture
+def disk(pytester):
+    """Return a disk of 800 KiB."""
+    folder = pytester.path / "disk"
+    mounted(folder, 800)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+FILL = """
+    import pathlib
+    filler = pathlib.Path("disk/filler")
+    if n in FULL and not filler.exists():
+        with filler.open("wb", buffering=0) as stream:
+            try:
+                while stream.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+    if n not in FULL:
+        filler.unlink(missing_ok=True)
+"""
+
+
+def full_during(*cases):
+    return acting(FILL.replace("FULL", str(cases)))
+
+
+ARGS = ("--smoltrace-dir=disk", "--smoltrace-run-id=r", "-p", "no:randomly")
+
+
+def test_a_full_disk_costs_the_cases_that_do_not_fit(suite, disk, pytester):
+    run = suite(*ARGS, source=SIX, conftest=full_during(2, 3, 4))
+    run.directory = disk
+    run.result.assert_outcomes(passed=6)
+    assert run.ret == pytest.ExitCode.TESTS_FAILED
+    lost = f"3 cases could not be written to {disk}/runs/r/journal.jsonl: No space left on device"
+    assert f"smoltrace: {lost}; run them again with --smoltrace-resume=r" in run.out
+    assert run.out.count("No space left") == 1
+    assert "Traceback" not in run.out + run.err
+    stored = {name: outcome for name, outcome in names(run).items() if outcome == "passed"}
+    assert list(stored) == [f"test_case[{n}]" for n in (0, 1, 5)]
+    (row,) = run.rows("leaderboard")
+    assert row["run_status"] == "partial"
+    assert row["run_stop_reason"] == "error: 3 of the cases could not be written"
+    assert (row["planned_tests"], row["num_tests"]) == (6, 3)
+    again = suite("--smoltrace-dir=disk", "--smoltrace-resume=r", source=SIX, conftest="\n")
+    again.directory = disk
+    again.result.assert_outcomes(passed=3, deselected=3)
+    assert again.ret == pytest.ExitCode.OK
+    (row,) = again.rows("leaderboard")
+    assert (row["run_status"], row["planned_tests"], row["num_tests"]) == ("completed", 6, 6)
+
+
+def test_a_disk_that_stays_full_gets_its_datasets_later(suite, disk, pytester):
+    run = suite(*ARGS, source=SIX, conftest=full_during(3, 4, 5))
+    run.directory = disk
+    run.result.assert_outcomes(passed=6)
+    assert run.ret == pytest.ExitCode.TESTS_FAILED
+    assert "3 cases could not be written" in run.out
+    build = f"pytest-smoltrace build {disk}/runs/r"
+    line = f"cannot write the datasets in {disk}/runs/r: No space left on device"
+    assert f"{line}; the journal is kept, make them later with: {build}" in run.out
+    assert "Traceback" not in run.out + run.err
+    assert [path.name for path in run.runs[0].iterdir()] == ["journal.jsonl"]
+    (disk / "filler").unlink()
+    assert main(build.split()[1:]) == 0
+    assert [row["outcome"] for row in run.rows("results")][:3] == ["passed"] * 3
+    (row,) = run.rows("leaderboard")
+    assert row["run_stop_reason"] == "error: 3 of the cases could not be written"
+
+
+def test_a_disk_without_room_for_a_run_is_one_clear_line(suite, disk):
+    with (disk / "filler").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(bytes(4096)):
+            pass
+    run = suite(*ARGS, source=SIX)
+    run.directory = disk
+    line = run.refused("cannot write the run directory", "No space left on device")
+    assert "choose another one with --smoltrace-dir" in line
+    assert run.runs == []
+
+
+LIMITED = """
+    import pathlib, resource
+    no_limit = resource.RLIM_INFINITY
+    limit = no_limit
+    if n in (2, 3):
+        limit = pathlib.Path(".smoltrace/runs/r/journal.jsonl").stat().st_size + 800
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, no_limit))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process")
+def test_a_limit_of_the_file_size_costs_the_cases_beyond_it(suite):
+    """As on a full disk, whoever runs it."""
+    run = suite("--smoltrace-run-id=r", source=SIX, conftest=acting(LIMITED))
+    run.result.assert_outcomes(passed=6)
+    assert run.ret == pytest.ExitCode.TESTS_FAILED
+    assert "smoltrace: 2 cases could not be written to " in run.out
+    assert run.out.count("File too large") == 1
+    passed = [name for name, outcome in names(run).items() if outcome == "passed"]
+    assert passed == [f"test_case[{n}]" for n in (0, 1, 4, 5)]
+
+
+IN_THE_WAY = """
+    import pathlib, shutil
+    if n == 3:
+        shutil.rmtree(".smoltrace")
+        pathlib.Path(".smoltrace").write_text("in the way")
+"""
+
+
+def test_a_run_directory_that_cannot_come_back_is_one_clear_line(suite):
+    run = suite("--smoltrace-run-id=r", source=SIX, conftest=acting(IN_THE_WAY))
+    run.result.assert_outcomes(passed=6)
+    assert run.ret == pytest.ExitCode.TESTS_FAILED
+    said = [line for line in run.out.splitlines() if line.startswith("smoltrace: the run")]
+    directory = f"{run.directory}/runs/r"
+    why = "was removed while the session ran and cannot be written again"
+    assert len(said) == 1
+    assert said[0].startswith(f"smoltrace: the run directory {directory} {why}: ")
+    assert said[0].endswith("; lost: 6 cases")
+    assert "Traceback" not in run.out + run.err
+    assert "cannot read" not in run.out
+
+
+COMES_BACK = """
+    import pathlib, shutil
+    if n == 2:
+        shutil.rmtree(".smoltrace")
+        pathlib.Path(".smoltrace").write_text("in the way")
+    if n == 4:
+        pathlib.Path(".smoltrace").unlink()
+"""
+
+
+def test_a_run_directory_that_comes_back_late_is_whole(suite):
+    run = suite("--smoltrace-run-id=r", source=SIX, conftest=acting(COMES_BACK))
+    assert run.ret == pytest.ExitCode.OK
+    assert names(run) == ALL
+    assert run.out.count("it has been written again") == 1
+
+
+def test_a_build_without_room_leaves_the_old_datasets_whole(suite, tmp_path, capsys):
+    """With any room from none to enough: all files are the old ones or all are the new ones."""
+    run = suite("--smoltrace-run-id=r", source=SIX)
+    (first,) = run.runs
+    journal = (first / "journal.jsonl").read_bytes()
+    shorter = journal[: journal.rindex(b'{"k":"open"')]  # one case less: other datasets
+    disk = tmp_path / "disk"
+    mounted(disk, 100)
+    try:
+        seen = sweep(disk, journal, shorter)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    said = capsys.readouterr().err
+    assert said.count("make them later with: pytest-smoltrace build ") == seen.count(1)
+    assert "Traceback" not in said
+    assert {1, 0} == set(seen)
+
+
+def sweep(disk, journal, shorter):
+    """Build anew with more and more room; return the exit codes."""
+    codes, steps = [], range(0, 400, 24)
+    for room in steps:
+        remount(disk, 4000)
+        shutil.rmtree(disk / "r", ignore_errors=True)
+        (disk / "r").mkdir()
+        (disk / "r" / "journal.jsonl").write_bytes(shorter)
+        assert main(["build", str(disk / "r")]) == 0
+        old = digest(disk)
+        (disk / "r" / "journal.jsonl").write_bytes(journal)
+        remount(disk, used_kib(disk) + room)
+        codes.append(main(["build", str(disk / "r")]))
+        new = digest(disk)
+        assert new.keys() == old.keys(), room
+        same = {name for name in old if new[name] == old[name]}
+        assert bool(same) == (codes[-1] == 1), room
+        assert not same or same == set(old), room
+    return codes
+
+
+def remount(disk, size_kib):
+    command = ["mount", "-o", f"remount,size={size_kib}k", str(disk)]
+    subprocess.run(command, check=True)
+
+
+def used_kib(disk):
+    return shutil.disk_usage(disk).used // 1024
+
+
+def digest(disk):
+    files = (path for path in (disk / "r").rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(disk)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name != "journal.jsonl"
+    }
