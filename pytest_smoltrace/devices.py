@@ -17,7 +17,7 @@ HIP = "HIP_VISIBLE_DEVICES"
 ROCR = "ROCR_VISIBLE_DEVICES"
 VARIABLES = (HIP, ROCR, CUDA)
 """What restricts the GPUs of a process, the strongest first: HIP counts within ROCr's list."""
-ORDER = "CUDA_DEVICEORDER"
+ORDER = "CUDA_DEVICE_ORDER"
 _PCI = "PCI_BUS_ID"
 _NUMBER = "number"
 _INDEX = re.compile(r"\+?(\d+)")
