@@ -193,6 +193,15 @@ def test_a_killed_shard(suite, pytester, monkeypatch):
     (row,) = whole.rows("leaderboard")
     assert (row["run_status"], row["run_stop_reason"]) == ("partial", "crash")
     assert (row["planned_tests"], row["num_tests"]) == (6, 4)
+    monkeypatch.delenv("KILL_AT")
+    resumed = shard(suite, 1, "--smoltrace-resume=last", count=2, source=KILLED)
+    resumed.result.assert_outcomes(passed=2, deselected=4)
+    merged, whole = joined([resumed, runs[1]], pytester.path / "later")
+    assert (merged.account, merged.warnings) == ("2 shards, 6 of 6 cases", ())
+    (row,) = whole.rows("leaderboard")
+    assert (row["run_status"], row["run_stop_reason"]) == ("completed", "completed")
+    assert (row["planned_tests"], row["num_tests"], row["workers"]) == (6, 6, 2)
+    assert len(whole.rows("results")) == 7
 
 
 def test_every_session_finds_the_same_shards(suite):

@@ -116,6 +116,9 @@ def test_last_is_no_shard(tmp_path):
 
 
 def test_there_is_no_run_yet(tmp_path):
+    broken = tmp_path / "runs" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "journal.jsonl").write_text("{")
     found = load(config(tmp_path, "last"))
     assert found.text is None
     assert found.line == "shard 1/2 by number of cases: no earlier run is stored"

@@ -109,9 +109,14 @@ def test_an_unknown_case_counts_as_the_median():
     # x is 2: a alone against b, c and x.
     found = divide([*durations, "x"], 2, durations)
     assert found["b"] == found["c"] == found["x"] != found["a"]
-    # Did x count as nothing, 9 unknown ones would all lie beside each other.
-    many = divide([*"abc", *(f"x{n}" for n in range(9))], 3, {"a": 3.0, "b": 3.0, "c": 3.0})
-    assert sorted(Counter(many.values()).values()) == [4, 4, 4]
+    # x and y are 2 as well: 6 + 2 against 2 + 2 + 2.
+    two = divide([*"abc", "x", "y"], 2, {"a": 6.0, "b": 2.0, "c": 2.0})
+    assert sorted(Counter(two.values()).values()) == [2, 3]
+
+
+def test_cases_that_take_no_time_are_divided_by_number():
+    durations = {f"a{n}": 1.0 for n in range(6)} | {f"b{n}": 0.0 for n in range(4)}
+    assert sorted(Counter(divide(durations, 2, durations).values()).values()) == [5, 5]
 
 
 def test_durations_of_another_suite_say_nothing():
