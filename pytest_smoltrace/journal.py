@@ -169,6 +169,11 @@ class JournalWriter:
         """Write the bundle that `encode_case` made, unparsed; who made it has redacted it."""
         self._write("case", encoded.encode("utf-8", "replace") + b"\n")
 
+    def lines(self) -> Iterator[Line]:
+        """Yield what is written so far."""
+        self._file.keep_place()
+        return read_journal(self.path)
+
     def close(self, footer: Footer | None = None) -> None:
         """Write how the session ended, if that is known, and close the file."""
         if not self._file.is_open:

@@ -105,7 +105,7 @@ class JournalFile:
             durable: Whether the policy `interval` is to think of them.
         """
         self._put(data)
-        self._keep_place()
+        self.keep_place()
         if durable and (self._fsync == "case" or self._is_due()):
             self.sync()
 
@@ -131,7 +131,7 @@ class JournalFile:
 
     def close(self) -> None:
         """Give the file back."""
-        self._keep_place()
+        self.keep_place()
         self.sync()
         self._give_back()
 
@@ -212,7 +212,7 @@ class JournalFile:
         # A file system without lasting inode numbers shows at least the bytes just written.
         return (found.st_dev, found.st_ino) == self._identity or found.st_size == self._size
 
-    def _keep_place(self) -> None:
+    def keep_place(self) -> None:
         """Write the journal again when its directory was removed or moved."""
         if not self._watched or self._is_in_place():
             return

@@ -12,7 +12,7 @@ from pytest_smoltrace import __version__
 from pytest_smoltrace.codec import decode_plan, encode_case, encode_line, load_line
 from pytest_smoltrace.errors import JournalError, UnwrittenError
 from pytest_smoltrace.facts import Declared, Footer, Header, Part
-from pytest_smoltrace.journal import JOURNAL_NAME, JournalWriter, read_journal, run_directory
+from pytest_smoltrace.journal import JOURNAL_NAME, JournalWriter, run_directory
 from pytest_smoltrace.run import lost_record
 
 if TYPE_CHECKING:
@@ -132,11 +132,13 @@ class Ledger:
 
     def _resume(self, resumed: Resumption) -> None:
         """Write what became of the cases in flight, and that a further session begins."""
-        assert self._part is not None
+        part, self._part = self._part, None
+        assert part is not None
         for record in resumed.run.cut_short():
-            self._writer.append(self._redactor.json(encode_case(record)))
-        self._writer.part(self._part)
-        self._part = None
+            with suppress(UnwrittenError):
+                self._writer.append(self._redactor.json(encode_case(record)))
+        with suppress(UnwrittenError):
+            self._writer.part(part)
 
     def case_open(self, nodeid: str, worker: str) -> None:
         """Write that a case starts."""
@@ -189,7 +191,7 @@ class Ledger:
 
     def _planned_cases(self) -> dict[str, Declared]:
         """Read the plan, which stands before the first case."""
-        lines = read_journal(self._writer.path)
+        lines = self._writer.lines()
         plan = takewhile(lambda line: line.kind not in ("open", "spans", "case"), lines)
         return {
             case.nodeid: case

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pytest_smoltrace.encoding import dumps
+from pytest_smoltrace.exporters.staging import Staging, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,56 +77,20 @@ def write(tables: Tables, directory: Path) -> dict[str, Path]:
     """Write every table that has rows and return the folder of each dataset by name."""
     from pytest_smoltrace.schema.docs import card
 
-    with _Staging() as staging:
+    with Staging() as staging:
         written = _write_files(tables, directory, staging)
         folders = {place.dataset: directory / place.dataset for place in written}
         for name, folder in folders.items():
             files = {p.config: p.file(directory) for p in written if p.dataset == name}
             text = _with_configs(card(name), folder, files)
-            staging.temporary(folder / "README.md").write_bytes(text.encode())
+            staging.add(folder / "README.md").write_bytes(text.encode())
         if "metrics" in folders:
-            staged = staging.temporary(folders["metrics"] / "metrics.json")
+            staged = staging.add(folders["metrics"] / "metrics.json")
             staged.write_bytes(_pretty(tables.metrics_json))
-        staging.temporary(directory / "summary.json").write_bytes(_pretty(tables.summary))
+        staging.add(directory / "summary.json").write_bytes(_pretty(tables.summary))
         staging.publish()
     _remove_stale(written, directory)
     return folders
-
-
-class _Staging:
-    """Files that get their names together once all are written, or leave the old ones."""
-
-    def __init__(self) -> None:
-        self._files: list[Path] = []
-        self._folders: list[Path] = []
-
-    def __enter__(self) -> Self:
-        """Begin to write."""
-        return self
-
-    def temporary(self, path: Path) -> Path:
-        """Return the name under which to write this file."""
-        missing = [each for each in path.parents if not each.exists()]
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
-            self._folders.append(folder)
-        self._files.append(path)
-        return _temporary(path)
-
-    def publish(self) -> None:
-        """Give the files their names, the summary's last."""
-        while self._files:
-            _temporary(self._files[0]).replace(self._files[0])
-            del self._files[0]
-        self._folders.clear()
-
-    def __exit__(self, *_: object) -> None:
-        """Remove what was not published."""
-        with suppress(OSError):
-            for path in self._files:
-                _temporary(path).unlink(missing_ok=True)
-            for folder in reversed(self._folders):
-                folder.rmdir()
 
 
 def _remove_stale(written: list[Place], directory: Path) -> None:
@@ -139,7 +103,7 @@ def _remove_stale(written: list[Place], directory: Path) -> None:
             (directory / place.dataset / "README.md").unlink(missing_ok=True)
 
 
-def _write_files(tables: Tables, directory: Path, staging: _Staging) -> list[Place]:
+def _write_files(tables: Tables, directory: Path, staging: Staging) -> list[Place]:
     """Write the Parquet files under temporary names."""
     sinks: dict[str, _Sink] = {}
     with ExitStack() as undo:
@@ -147,7 +111,7 @@ def _write_files(tables: Tables, directory: Path, staging: _Staging) -> list[Pla
             if batch.num_rows == 0:
                 continue
             if name not in sinks:
-                path = staging.temporary(PLACES[name].file(directory))
+                path = staging.add(PLACES[name].file(directory))
                 sinks[name] = _Sink(PLACES[name], path, batch.schema)
                 undo.callback(sinks[name].discard)
             sinks[name].add(batch)
@@ -210,11 +174,6 @@ def _flat(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if not pa.types.is_nested(field.type)]
 
 
-def _temporary(path: Path) -> Path:
-    """Return a name beside `path` that no loader picks up and no other process uses."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
 def _pretty(value: Any) -> bytes:
     return dumps(value, orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n"
 
@@ -231,7 +190,7 @@ def _with_configs(text: str, folder: Path, files: Mapping[str, Path]) -> str:
         lines += [f"- config_name: {config}", "  data_files:", "  - split: train"]
         pattern = path.relative_to(folder).parent / "train-*.parquet"
         lines += [f"    path: {pattern.as_posix()}"]
-        with _temporary(path).open("rb") as file:
+        with temporary(path).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         lines += [f"  description: sha256 {digest}"]
     return "\n".join(lines) + "\n" + head

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -218,6 +219,45 @@ def test_a_failed_build_leaves_the_old_files_and_no_temporary_one(tmp_path):
     with pytest.raises(RuntimeError, match="the build failed"):
         parquet.write(FakeTables({"results": 9, "leaderboard": 1}, fails=True), tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
+
+
+def test_a_build_that_fails_at_its_last_file_leaves_the_old_ones(tmp_path, monkeypatch):
+    parquet.write(FakeTables({"results": 5, "metrics": 2}), tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
+    real = Path.write_bytes
+
+    def full(path, data):
+        if "summary.json" in path.name:
+            real(path, data[:10])
+            raise OSError(28, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        parquet.write(FakeTables({"results": 9, "leaderboard": 1}), tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
+    assert not (tmp_path / "leaderboard").exists()
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", BUILD_AND_DIE, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    left = tmp_path / "results" / "train-00000.parquet"
+    assert len(list((tmp_path / "results").iterdir())) == 1
+    alive = left.with_name(f".{left.name}.elsewhere-1.tmp")
+    alive.write_bytes(b"of another host")
+    parquet.write(FakeTables({"results": 5}), tmp_path)
+    found = {path.name for path in (tmp_path / "results").iterdir()}
+    assert found == {"train-00000.parquet", "README.md", alive.name}
+
+
+BUILD_AND_DIE = """
+import os, pathlib, sys
+from pytest_smoltrace.exporters.staging import Staging
+with Staging() as staging:
+    staging.add(pathlib.Path(sys.argv[1]) / "results" / "train-00000.parquet").write_bytes(b"half")
+    os.kill(os.getpid(), 9)
+"""
 
 
 def test_json_files_are_sorted_and_strict(tmp_path):
