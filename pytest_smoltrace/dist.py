@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 import uuid
 import zlib
@@ -97,6 +98,8 @@ def coordinate(config: pytest.Config, role: Role) -> Coordination | None:
         return None
     joined = Coordination.join(told, role.worker_id)
     config.add_cleanup(joined.leave)
+    # Where the controller has gone, xdist fails before pytest cleans up.
+    atexit.register(joined.leave)
     return joined
 
 

@@ -46,8 +46,11 @@ class Presence:
         if descriptor is None:
             return
         with contextlib.suppress(OSError):
+            # First: of two that leave at once, each would take the other for present.
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(self._directory)
+            if os.path.samestat(os.fstat(descriptor), (self._directory / MEMBERS).stat()):
+                remove(self._directory)
         os.close(descriptor)
 
     def _locked(self) -> int | None:
