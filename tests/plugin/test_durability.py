@@ -292,3 +292,49 @@ def digest(disk):
         for path in files
         if path.name != "journal.jsonl"
     }
+
+
+DIES = """
+import os, shutil
+
+def test_before(ask):
+    ask("answer Bern")
+
+def test_dies(ask):
+    shutil.rmtree(".smoltrace")
+    os._exit(9)
+
+def test_after(ask):
+    ask("answer Bern")
+"""
+
+
+def test_a_worker_that_dies_with_the_run_directory_is_recorded(suite):
+    run = suite("-n", "1", "--smoltrace-run-id=r", source=DIES)
+    assert run.ret == pytest.ExitCode.TESTS_FAILED
+    assert names(run) == {"test_before": "passed", "test_dies": "crashed", "test_after": "passed"}
+    assert run.out.count("it has been written again") == 1
+
+
+@pytest.mark.parametrize("fsync", ["off", "interval", "case"])
+def test_the_policy_reaches_the_journal(suite, fsync):
+    """Counted in the process that writes: syncs of the journal while six cases ran."""
+    run = suite(f"--smoltrace-fsync={fsync}", source=SIX, conftest=COUNTS_SYNCS)
+    assert run.ret == pytest.ExitCode.OK
+    (line,) = (line for line in run.out.splitlines() if line.startswith("SYNCS "))
+    syncs = int(line.split()[1])
+    # Of the header, of each case under `case`, and at the end; `interval` depends on the clock.
+    assert {"off": syncs == 0, "interval": 2 <= syncs <= 8, "case": syncs == 8}[fsync]
+
+
+COUNTS_SYNCS = """
+from pytest_smoltrace import journal_file
+
+syncs = []
+real = journal_file._force
+journal_file._force = lambda fd: syncs.append(fd) or real(fd)
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"SYNCS {len(syncs)}")
+"""

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import numpy as np
 import pytest
 
 from pytest_smoltrace.codec import Plan, decode_footer, decode_header, decode_plan, decode_spans
-from pytest_smoltrace.errors import ConfigError, JournalError
+from pytest_smoltrace.errors import ConfigError, JournalError, UnwrittenError
 from pytest_smoltrace.facts import (
     AgentRun,
     CaseRecord,
@@ -560,3 +561,102 @@ def test_kill_9_of_the_writer_loses_no_acknowledged_case(tmp_path):
         lines = list(read_journal(path))
         found = [decode_case(x.data).declared.case_id for x in lines if x.kind == "case"]
         assert found[: acknowledged + 1] == [str(n) for n in range(acknowledged + 1)]
+
+
+class Full:
+    """A disk that takes nothing while it is full."""
+
+    def __init__(self, monkeypatch):
+        self.is_full = False
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self.write)
+
+    def write(self, fd, data):
+        if self.is_full:
+            raise OSError(28, "No space left on device")
+        return self._write(fd, data)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    return Full(monkeypatch)
+
+
+def started(tmp_path):
+    writer = JournalWriter(run_directory(tmp_path, "s1") / "journal.jsonl")
+    writer.create(HEADER)
+    return writer
+
+
+def refused(action, *args):
+    with pytest.raises(UnwrittenError):
+        action(*args)
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 case"), (3, "3 cases")])
+def test_cases_that_could_not_be_written_are_counted(tmp_path, disk, number, said):
+    writer = started(tmp_path)
+    disk.is_full = True
+    for _ in range(number):
+        refused(writer.append, encode_case(record()))
+    disk.is_full = False
+    writer.append(encode_case(record()))
+    writer.close(FOOTER)
+    why = "No space left on device; run them again with --smoltrace-resume=s1"
+    assert writer.gaps == [f"{said} could not be written to {writer.path}: {why}"]
+    assert writer.lost_cases == number
+    assert writer.notices == []
+
+
+def test_a_full_disk_keeps_its_last_room_for_the_end(tmp_path, disk):
+    """Starts of cases are not worth it: a run whose end is not known counts as killed."""
+    writer = started(tmp_path)
+    disk.is_full = True
+    refused(writer.append, encode_case(record()))
+    disk.is_full = False
+    writer.open_case("t.py::c2", "gw0", 3)
+    writer.close(FOOTER)
+    assert [line.kind for line in read_journal(writer.path)] == ["header", "end"]
+
+
+def test_other_lines_that_could_not_be_written_are_named(tmp_path, disk):
+    writer = started(tmp_path)
+    disk.is_full = True
+    refused(writer.open_case, "t.py::c1", "gw0", 3)
+    assert writer.gaps == []  # nothing depends on it once the case is there
+    refused(writer.plan, Plan((record().declared,)))
+    refused(writer.close, FOOTER)
+    lacks = f"{writer.path} lacks its plan and the end of the session"
+    assert writer.gaps == [f"{lacks}: No space left on device"]
+    assert writer.lost_cases == 0
+
+
+def test_a_directory_that_cannot_come_back_loses_every_case(tmp_path):
+    writer = started(tmp_path)
+    writer.append(encode_case(record()))
+    shutil.rmtree(tmp_path / "runs")
+    (tmp_path / "runs").write_text("in the way")
+    writer.append(encode_case(record("c2")))
+    assert writer.is_gone
+    assert writer.lost_cases == 2
+    (gap,) = writer.gaps
+    removed = f"the run directory {writer.path.parent} was removed while the session ran"
+    assert gap.startswith(f"{removed} and cannot be written again: ")
+    assert gap.endswith("; lost: 2 cases")
+    (tmp_path / "runs").unlink()
+    writer.close(FOOTER)
+    assert (writer.gaps, writer.lost_cases) == ([], 0)
+    assert writer.notices == [f"{removed}; it has been written again"]
+
+
+def test_a_disk_that_reports_a_loss_is_said(tmp_path, monkeypatch):
+    writer = JournalWriter(run_directory(tmp_path, "s1") / "journal.jsonl", fsync="case")
+    writer.create(HEADER)
+
+    def broken(_fd):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pytest_smoltrace.journal_file._force", broken)
+    writer.append(encode_case(record()))
+    writer.close(FOOTER)
+    assert writer.gaps == [f"{writer.path} may not be whole on the disk: Input/output error"]
