@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pytest_smoltrace.devices import Pool
 
 NAME = "smoltrace-gpus"
-WORKER_MIB = 75
-"""Memory that a further worker takes."""
+WORKER_MIB = 100
+"""Memory that a further worker takes; 92 of its own were measured after its first cases."""
 _INPUT = "smoltrace_gpus"
 _POOL = pytest.StashKey["Pool"]()
 _NOTE = pytest.StashKey[str]()
@@ -41,8 +41,8 @@ class Gpus:
     def __init__(self, config: pytest.Config, size: int) -> None:
         self._pytest = config
         self._size = size
-        self._given: list[tuple[Any, Sequence[str]]] = []
-        """Spec of a worker -> its GPUs; xdist uses the spec again when the worker dies."""
+        self._given: list[tuple[Any, Sequence[str], Pool]] = []
+        """Spec of a worker, its GPUs and all; xdist uses the spec again when the worker dies."""
 
     def pytest_report_header(self) -> list[str]:
         """Say why `-n auto` starts as many workers as it does."""
@@ -61,16 +61,19 @@ class Gpus:
             return
         for place, spec in enumerate(filter(_is_free, specs)):
             ids = groups[place % len(groups)] if groups else ()
-            spec.env.update(found.environment(ids))
-            self._given.append((spec, ids))
+            self.give(spec, ids, found)
         self._show(bound(specs), ambiguous=found.is_ambiguous)
+
+    def give(self, spec: Any, ids: Sequence[str], found: Pool) -> None:
+        """Restrict a worker to some of the GPUs that its host shows."""
+        spec.env.update(found.environment(ids))
+        self._given.append((spec, ids, found))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker which GPUs it was given, and of how many."""
-        for spec, ids in self._given:
+        for spec, ids, found in self._given:
             if spec is node.gateway.spec:
-                found = pool_of(self._pytest)
                 node.workerinput[_INPUT] = {
                     "variable": found.variable,
                     "are_uuids": found.are_uuids,
