@@ -30,6 +30,8 @@ MISSING = "error: no run of shard"
 
 _PER_SHARD = frozenset({"run_id", "resume", "shard", "shard_durations"})
 """Options that name a part of the run."""
+_OF_THE_FIRST = frozenset({"dir"})
+"""Options that may differ and say nothing of the cases."""
 _REASONS = ("completed", "maxfail", "budget", "deadline", "interrupted", "error", "crash")
 """Stop reasons, the worst last."""
 _NO_TESTS = 5
@@ -133,11 +135,9 @@ def _header(sources: Sequence[Source], session_id: str | None) -> Header:
 
 def _config(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the options of all sources; where they may and do differ, none."""
-    first = configs[0]
-    return {
-        name: None if name in _PER_SHARD or (name in MAY_DIFFER and _differs(name, configs)) else v
-        for name, v in first.items()
-    }
+    unknown = {name for name in MAY_DIFFER - _OF_THE_FIRST if _differs(name, configs)}
+    left_out = unknown | _PER_SHARD
+    return {name: None if name in left_out else value for name, value in configs[0].items()}
 
 
 def _differs(name: str, configs: Sequence[Mapping[str, Any]]) -> bool:

@@ -169,7 +169,7 @@ def test_options_that_differ_are_those_of_no_run(tmp_path):
         "base_url": None,
         "run_id": None,
         "hardware": "A100",
-        "dir": None,
+        "dir": "d0",
         "shard": None,
         "notes": "n",
         "temperature": 0.31,
