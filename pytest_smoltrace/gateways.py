@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import shlex
+import platform
+import sys
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import host_check, preflight, remote_worker
-from pytest_smoltrace.config import PROVIDERS
+from pytest_smoltrace import (
+    binding,
+    dist,
+    elsewhere,
+    host_check,
+    host_gpus,
+    preflight,
+    remote_worker,
+)
 from pytest_smoltrace.errors import ConfigError
-from pytest_smoltrace.host_check import Questions
 from pytest_smoltrace.hosts import forwarded, load, moved, placements
 from pytest_smoltrace.option_table import OPTIONS
 from pytest_smoltrace.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from pytest_smoltrace.config import RunConfig
     from pytest_smoltrace.host_check import Answer
+    from pytest_smoltrace.host_gpus import Share
     from pytest_smoltrace.hosts import Placement
 
-_PACKAGES = {
-    "pytest-smoltrace": "pytest_smoltrace",
-    "pytest-xdist": "xdist",
-    "pytest": "pytest",
-    "smolagents": "smolagents",
-}
 _PYTEST_VARIABLES = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 _ONLY_SHOWS = (
     *("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow"),
@@ -82,33 +83,46 @@ def install(config: pytest.Config, places: tuple[Placement, ...]) -> None:
 def connect(config: pytest.Config, run_config: RunConfig) -> None:
     """Ask the hosts what would make their workers fail, and register what brings workers there.
 
+    In a worker, register what tells the controller why pytest refuses to run.
+
     Raises:
         pytest.UsageError: Workers on a host could not run the cases.
     """
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Guest(), "smoltrace-guest")
     places = config.stash.get(_PLACES, ())
     if not places:
         return
     try:
         preflight.check_remote([one.host for one in places if one.chdir], run_config.limits)
-        answers = host_check.check(places, _questions(config, run_config))
+        answers = host_check.check(places, elsewhere.questions(config, run_config))
+        shares = host_gpus.shares(places, answers, run_config.gpus_per_worker)
     except ConfigError as error:
         raise pytest.UsageError(redacted(str(error))) from None
     resolved = [host_check.placed(one, answers) for one in places]
-    config.pluginmanager.register(Gateways(config, resolved, answers), "smoltrace-gateways")
+    plugin = Gateways(config, resolved, answers, shares)
+    config.pluginmanager.register(plugin, "smoltrace-gateways")
 
 
 class Gateways:
     """Brings workers to their hosts, and says what is different there."""
 
     def __init__(
-        self, config: pytest.Config, places: Sequence[Placement], answers: Sequence[Answer]
+        self,
+        config: pytest.Config,
+        places: Sequence[Placement],
+        answers: Sequence[Answer],
+        shares: Sequence[Share | None],
     ) -> None:
         self._pytest = config
         self._places = places
         self._answers = answers
+        self._shares = shares
         self._placed: list[tuple[Any, Placement]] = []
         """Spec of a worker -> its place; xdist uses the spec again when the worker dies."""
         self._next: Placement | None = None
+        self._has_begun = False
+        self._lost: set[str] = set()
 
     @pytest.hookimpl(trylast=True)
     def pytest_report_header(self) -> list[str]:
@@ -120,13 +134,13 @@ class Gateways:
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
         """Give each worker its variables: execnet sets them before anything is imported."""
-        for spec, place in zip(specs, self._places, strict=True):
-            here, there = str(self._pytest.rootpath), place.chdir
-            spec.env.update(
-                {name: moved(text, here, there) for name, text in place.env.items()}
-                if there
-                else place.env
-            )
+        gpus = self._pytest.pluginmanager.getplugin(binding.NAME)
+        here = str(self._pytest.rootpath)
+        for spec, place, share in zip(specs, self._places, self._shares, strict=True):
+            there = place.chdir or here
+            spec.env.update({name: moved(text, here, there) for name, text in place.env.items()})
+            if share is not None:
+                gpus.give(spec, share[1], share[0])
             self._placed.append((spec, place))
 
     @pytest.hookimpl(optionalhook=True)
@@ -134,7 +148,7 @@ class Gateways:
         """Tell a worker on another host where the project is and what to run."""
         self._next = self._place_of(node)
         if self._next is not None and self._next.chdir is not None:
-            node.workerinput[remote_worker.PLACE] = _told(self._pytest, self._next.chdir)
+            node.workerinput[remote_worker.PLACE] = elsewhere.told(self._pytest, self._next.chdir)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_getremotemodule(self) -> Any:
@@ -143,10 +157,36 @@ class Gateways:
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """End the session with one line when a worker could not even begin."""
+        """End the session when a worker could not even begin; leave a host that has gone."""
         place = self._place_of(node)
-        if error is not None and place is not None and not hasattr(node, "workerinfo"):
+        if error is None or place is None:
+            return
+        if not hasattr(node, "workerinfo") and not self._has_begun:
             raise pytest.UsageError(f"{place.host}: a worker did not start: {_reason(error)}")
+        if place.chdir is not None and not host_check.answers(place):
+            self._move(node, place)
+
+    def _move(self, node: Any, place: Placement) -> None:
+        """Let the worker that replaces one of a lost host run on the next host."""
+        self._lost.add(place.host)
+        left = [(spec, one) for spec, one in self._placed if one.host not in self._lost]
+        if not left:
+            pytest.exit(f"{place.host} no longer answers, and no other host is left", returncode=2)
+        spec, other = left[len(self._placed) % len(left)]
+        node.gateway.spec = type(spec)(str(spec))
+        node.gateway.spec.env.update(spec.env)
+        self._placed.append((node.gateway.spec, other))
+        self._say(f"{place.host} no longer answers; its worker goes on on {other.host}")
+
+    def _say(self, line: str) -> None:
+        reporter = self._pytest.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\nsmoltrace: {line}", yellow=True)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """Note that workers can start: one that cannot later on is lost, not wrong."""
+        self._has_begun = True
 
     def _place_of(self, node: Any) -> Placement | None:
         spec = node.gateway.spec
@@ -164,6 +204,17 @@ class Gateways:
                 yield f"smoltrace: {host}: {difference}"
 
 
+class Guest:
+    """The part of a worker: says why pytest refused to run in it."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Leave word of a usage error, which xdist would lose."""
+        error = sys.exception()
+        if isinstance(error, pytest.UsageError):
+            dist.refuse(session.config, f"{platform.node()}: {' '.join(map(str, error.args))}")
+
+
 def _check_command_line(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("xdist"):
         raise pytest.UsageError("--smoltrace-hosts needs pytest-xdist, which is not loaded")
@@ -179,49 +230,6 @@ def _check_command_line(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"--smoltrace-hosts says where cases run, {name} does too: leave one of them out"
             )
-
-
-def _questions(config: pytest.Config, run_config: RunConfig) -> Questions:
-    named = [PROVIDERS[s.provider].package for s in run_config.models if s.provider in PROVIDERS]
-    return Questions(
-        project=str(config.rootpath),
-        files=_files(config),
-        paths=tuple(_paths(config)),
-        patterns=tuple(config.getini("python_files")),
-        packages=_PACKAGES | {name: name for name in named},
-        keys=tuple(preflight.needed_keys(run_config)),
-        addresses=tuple(map(preflight.endpoint, preflight.addresses(run_config))),
-    )
-
-
-def _files(config: pytest.Config) -> tuple[str, ...]:
-    """Return the ini file, relative to the project."""
-    return () if config.inipath is None else (os.path.relpath(config.inipath, config.rootpath),)
-
-
-def _paths(config: pytest.Config) -> Iterator[str]:
-    """Yield what is to be collected, relative to the project."""
-    root, start = config.rootpath, config.invocation_params.dir
-    if not config.option.pyargs:
-        for word in config.args:
-            yield os.path.relpath(start / word.partition("::")[0], root)
-
-
-def _told(config: pytest.Config, there: str) -> dict[str, Any]:
-    """Return what `remote_worker` reads."""
-    import xdist.remote
-
-    here = str(config.rootpath)
-    ini = ["-c", str(config.inipath)] if config.inipath else []
-    added = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
-    words = [f"--rootdir={here}", *ini, *added, *map(str, config.invocation_params.args)]
-    start = os.path.relpath(config.invocation_params.dir, here)
-    return {
-        "cwd": os.path.normpath(Path(there, start)),
-        "args": [moved(word, here, there) for word in words],
-        "source": inspect.getsource(xdist.remote),
-        "file": xdist.remote.__file__,
-    }
 
 
 def _span(workers: Sequence[str]) -> str:

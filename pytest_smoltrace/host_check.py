@@ -7,9 +7,10 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pytest_smoltrace import host_facts
+from pytest_smoltrace import devices, host_facts
 from pytest_smoltrace.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +76,17 @@ def check(placements: Iterable[Placement], questions: Questions) -> tuple[Answer
     return tuple(answers)
 
 
+def answers(place: Placement) -> bool:
+    """Return whether the command of a placement still starts a Python."""
+    asking = _Asking(place, f"import sys; sys.stdout.write({host_facts.MARK!r} + '{{}}')")
+    with _killed({place.host: asking}):
+        try:
+            asking.facts()
+        except ConfigError:
+            return False
+        return True
+
+
 def placed(place: Placement, answers: Iterable[Answer]) -> Placement:
     """Return the placement with its folder as the host resolved it."""
     roots = {answer.host: answer.facts["root"] for answer in answers}
@@ -88,6 +100,7 @@ def _asked(questions: Questions, root: str) -> dict[str, Any]:
         "paths": questions.paths,
         "patterns": questions.patterns,
         "packages": dict(questions.packages),
+        "shown": (*devices.VARIABLES, devices.ORDER),
         "variables": [name for _, names in questions.keys for name in names],
         "addresses": questions.addresses,
     }
@@ -98,8 +111,14 @@ def _ask(hosts: Mapping[str, Placement], questions: Questions) -> dict[str, dict
     started: dict[str, _Asking] = {}
     with _killed(started):
         for host, place in hosts.items():
-            started[host] = _Asking(place, questions)
+            started[host] = _Asking(place, _source(place, questions))
         return {host: asking.facts() for host, asking in started.items()}
+
+
+def _source(place: Placement, questions: Questions) -> str:
+    """Return what a host runs to answer the questions."""
+    asked = _asked(questions, str(place.chdir)) | {"env": dict(place.env)}
+    return f"{Path(host_facts.__file__).read_text(encoding='utf-8')}\nanswer({asked!r})\n"
 
 
 @contextmanager
@@ -115,7 +134,7 @@ def _killed(started: Mapping[str, _Asking]) -> Iterator[None]:
 class _Asking:
     """One process that runs the questions on a host, by the command that starts its workers."""
 
-    def __init__(self, place: Placement, questions: Questions) -> None:
+    def __init__(self, place: Placement, source: str) -> None:
         self._place = place
         self._deadline_s = time.monotonic() + place.start_timeout_s
         command = [*place.command, "-u", "-c", _BOOTSTRAP]
@@ -123,9 +142,6 @@ class _Asking:
         self._process = subprocess.Popen(  # noqa: S603
             command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
         )
-        asked = _asked(questions, str(place.chdir)) | {"env": dict(place.env)}
-        with open(host_facts.__file__, encoding="utf-8") as file:  # noqa: PTH123
-            source = f"{file.read()}\nanswer({asked!r})\n"
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended, and says why
             _write(self._process.stdin, f"{source!r}\n")

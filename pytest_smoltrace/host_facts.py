@@ -53,6 +53,7 @@ def gather(asked: dict[str, Any]) -> dict[str, Any]:
         "versions": {name: _version(name, module) for name, module in asked["packages"].items()},
         "git": _git(root),
         "gpus": _gpus(),
+        "shown": {name: os.environ[name] for name in asked["shown"] if name in os.environ},
         "missing": [path for path in named if not os.path.exists(_in(root, path))],  # noqa: PTH110
         "has_tests": any(_has_tests(_in(root, path), asked["patterns"]) for path in asked["paths"]),
         "unset": [name for name in asked["variables"] if not os.environ.get(name)],

@@ -80,6 +80,8 @@ class Placement:
     chdir: str | None = None
     """Folder that is rootdir there; None for a worker that shares this host's file system."""
     start_timeout_s: float = 120.0
+    shares_gpus: bool = False
+    """Whether all workers of the host see the same GPUs, so that each is given some of them."""
 
     @property
     def command(self) -> list[str]:
@@ -248,6 +250,7 @@ def _placement(host: Host, env: Mapping[str, str], project: Path) -> Placement:
         env={**env, **host.env},
         chdir=host.chdir or str(project),
         start_timeout_s=host.start_timeout_s,
+        shares_gpus=host.ssh is not None,
     )
 
 

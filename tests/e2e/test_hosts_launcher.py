@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -204,3 +205,91 @@ def test_without_a_model_nothing_is_read(project):
     done = hosts.run(project.folder, command)
     assert done.returncode == 0, done.stdout
     assert "8 skipped" in done.stdout
+
+
+WORKER_FAILS = {
+    "a conftest that fails": (
+        "raise RuntimeError('no such GPU')",
+        "srun: a worker did not start: _pytest.config.ConftestImportFailure: RuntimeError: no",
+    ),
+    "a usage error": (
+        "import pytest\n    def pytest_configure(): raise pytest.UsageError('no such GPU')",
+        "srun: a worker did not start: pytest.UsageError: no such GPU",
+    ),
+    "a crash": ("os._exit(5)", "srun: a worker did not start: Not properly terminated"),
+}
+
+
+@pytest.mark.parametrize("name", WORKER_FAILS)
+def test_a_worker_that_cannot_start(project, srun, name):
+    line, message = WORKER_FAILS[name]
+    project.hosts(one(srun, workers=2))
+    (project.folder / "conftest.py").write_text(
+        f"import os\nif 'PYTEST_XDIST_WORKER' in os.environ:\n    {line}\n"
+    )
+    done = hosts.run(project.folder, project.command())
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert f"ERROR: {message}" in done.stderr
+    assert "INTERNALERROR" not in done.stdout
+
+
+def test_a_node_id_that_is_nowhere(project, srun):
+    project.hosts(one(srun, workers=2))
+    done = hosts.run(project.folder, project.command("test_generated.py::test_other"))
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert ": not found: " in done.stdout
+    assert "test_generated.py::test_other" in done.stdout
+
+
+def test_last_failed(tmp_path, server, srun):
+    """What pytest's cache says here counts there, where there is none."""
+    source = "@pytest.mark.parametrize('n', range(4))\ndef test_case(n):\n    assert n != 2\n"
+    project = hosts.project(tmp_path / "here", server.url, source)
+    there = tmp_path / "there"
+    shutil.copytree(project.folder, there)
+    project.hosts(one(srun, workers=2, chdir=f"'{there}'"))
+    command = project.command()
+    place = command.index("no:cacheprovider")
+    del command[place - 1 : place + 1]
+    first = hosts.run(project.folder, [*command, "-rA"])
+    assert "1 failed, 3 passed" in first.stdout, first.stdout + first.stderr
+    again = hosts.run(project.folder, [*command, "--lf"])
+    assert "1 failed in" in again.stdout, again.stdout
+    assert "test_case[2]" in again.stdout
+    assert not (there / ".pytest_cache").exists()
+
+
+def test_a_host_that_goes(tmp_path, server):
+    """Its worker dies and cannot come back: the others finish the session."""
+    project = hosts.project(tmp_path / "here", server.url, SLOW % {"dies": None})
+    up = tmp_path / "up"
+    up.touch()
+    launcher = tmp_path / "cloud"
+    launcher.write_text(f'#!/bin/sh\n[ -e {up} ] || exit 3\nLAUNCHED=yes exec "$@"\n')
+    launcher.chmod(0o755)
+    project.hosts(
+        one(f"{launcher} {sys.executable}")
+        + f"[[host]]\nname = 'next'\nlaunch = 'env {sys.executable}'\n"
+    )
+    session = hosts.Session(project, token="none")
+    notes = [project.folder / f"at-{n}" for n in range(6)]
+    hosts.wait_until(
+        lambda: sum(note.exists() for note in notes) >= 2 or session.has_ended,
+        lambda: session.output,
+    )
+    pids = [int(note.read_text()) for note in notes if note.exists()]
+    (first,) = [pid for pid in pids if b"LAUNCHED=yes" in Path(f"/proc/{pid}/environ").read_bytes()]
+    up.unlink()
+    os.kill(first, signal.SIGKILL)
+    # The worker that comes in its place has begun a case while the other one still runs its own.
+    hosts.wait_until(
+        lambda: sum(note.exists() for note in notes) >= 3 or session.has_ended,
+        lambda: session.output,
+    )
+    (project.folder / "go").touch()
+    finished = session.ended(server)
+    assert finished.exit_code == 1, finished.output
+    assert "smoltrace: cloud no longer answers; its worker goes on on next" in finished.output
+    outcomes = sorted(row["outcome"] for row in finished.results)
+    assert outcomes == ["crashed", *["passed"] * 5], finished.output
+    assert "gw2" in {row["worker_id"] for row in finished.results}

@@ -16,6 +16,7 @@ WRITERS = {
     "cli.py",
     "terminal.py",
     "capture/local_server.py",  # the program of a child process
+    "host_facts.py",  # the program of another host
 }
 TABLES = ("results", "traces", "metrics", "leaderboard")
 
