@@ -197,7 +197,8 @@ class Gate:
 
 def _back_off(attempt: int) -> float:
     longest = min(_FIRST_WAIT_S * 2.0**attempt, _BACK_OFF_LIMIT_S)
-    return longest * (1 - _JITTER * random.random())  # noqa: S311 - jitter is no secret
+    # From the system: a seed that a test sets would make all workers come back at one time.
+    return longest * (1 - _JITTER * random.SystemRandom().random())
 
 
 def _current_task() -> asyncio.Task[Any] | None:
