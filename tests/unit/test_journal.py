@@ -601,7 +601,9 @@ def test_cases_that_could_not_be_written_are_counted(tmp_path, disk, number, sai
         refused(writer.append, encode_case(record()))
     disk.is_full = False
     writer.append(encode_case(record()))
+    writer.open_case("t.py::c2", "gw0", 3)
     writer.close(FOOTER)
+    assert [line.kind for line in read_journal(writer.path)][-3:] == ["case", "open", "end"]
     why = "No space left on device; run them again with --smoltrace-resume=s1"
     assert writer.gaps == [f"{said} could not be written to {writer.path}: {why}"]
     assert writer.lost_cases == number

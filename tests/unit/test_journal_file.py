@@ -136,12 +136,16 @@ def test_a_close_that_fails_is_kept_for_the_summary(path, monkeypatch):
     assert file.unsynced == os.strerror(errno.EDQUOT)
 
 
-def test_where_there_is_no_fdatasync_fsync_does(path):
+@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="has fsync alone")
+def test_the_cheaper_call_is_taken():
+    assert journal_file._force is os.fdatasync
+
+
+def test_where_there_is_no_fdatasync_fsync_does():
     """As on macOS and Windows."""
     program = (
         "import os, sys, pathlib; del os.fdatasync\n"
-        "from pytest_smoltrace.journal_file import JournalFile\n"
-        "calls = []; real = os.fsync; os.fsync = None\n"
+        "real = os.fsync\n"
         "from pytest_smoltrace import journal_file\n"
         "assert journal_file._force is real\n"
     )

@@ -301,3 +301,15 @@ def test_the_end_of_a_session_that_lost_cases_does_not_hide_them(tmp_path):
     *_, last = load_run(journal.directory).records()
     assert (last.declared.nodeid, last.outcome) == (nodeid("c"), "interrupted")
     assert "could not be written" in last.error.message
+
+
+def test_spans_without_their_case_are_told_between_whole_lines_too(tmp_path):
+    journal = Journal(tmp_path, PARALLEL)
+    (gone,) = [p for p in journal.pieces if p.kind == "case" and p.name == "b"]
+    journal.path.write_bytes(journal.raw[: gone.start] + journal.raw[gone.end :])
+    run = load_run(journal.directory)
+    assert [head.nodeid for head in run.ended] == [nodeid(name) for name in "adc"]
+    (said,) = run.warnings
+    assert f": the record of {nodeid('b')} was cut off (" in said
+    records = list(run.records())
+    assert [len(each.spans.span_id) for each in records] == [5, 5, 5]
