@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pytest_smoltrace.exporters import parquet
+from pytest_smoltrace.exporters import parquet, staging
 
 duckdb = pytest.importorskip("duckdb")
 
@@ -240,15 +240,20 @@ def test_a_build_that_fails_at_its_last_file_leaves_the_old_ones(tmp_path, monke
 
 
 def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", BUILD_AND_DIE, str(tmp_path)], check=False)
-    assert killed.returncode == -9
+    with subprocess.Popen([sys.executable, "-c", BUILD_AND_DIE, str(tmp_path)]) as killed:
+        assert killed.wait() == -9
     left = tmp_path / "results" / "train-00000.parquet"
     assert len(list((tmp_path / "results").iterdir())) == 1
-    alive = left.with_name(f".{left.name}.elsewhere-1.tmp")
-    alive.write_bytes(b"of another host")
+    own = staging.temporary(left).name
+    others = {
+        f".{left.name}.elsewhere-{killed.pid}.tmp",  # may still run there
+        own.replace(f"-{os.getpid()}.", f"-{os.getppid()}."),
+    }
+    for name in others:
+        left.with_name(name).write_bytes(b"of another build")
     parquet.write(FakeTables({"results": 5}), tmp_path)
     found = {path.name for path in (tmp_path / "results").iterdir()}
-    assert found == {"train-00000.parquet", "README.md", alive.name}
+    assert found == {"train-00000.parquet", "README.md"} | others
 
 
 BUILD_AND_DIE = """
