@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -171,6 +173,9 @@ class _Asking:
     def end(self) -> None:
         """End the process if it still runs."""
         if self._process.poll() is None:
+            # The session that `launch` made, with all that the command has started.
+            with suppress(AttributeError, ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
             self._process.communicate()
 

@@ -259,33 +259,41 @@ def test_last_failed(tmp_path, server, srun):
     assert not (there / ".pytest_cache").exists()
 
 
-def test_a_host_that_goes(tmp_path, server):
+@pytest.fixture
+def cloud(tmp_path):
+    """A launcher that works as long as the file `up` is there."""
+    path = tmp_path / "cloud"
+    path.write_text(f'#!/bin/sh\n[ -e {tmp_path}/up ] || exit 3\nLAUNCHED=yes exec "$@"\n')
+    path.chmod(0o755)
+    (tmp_path / "up").touch()
+    return f"{path} {sys.executable}"
+
+
+def started(project, count):
+    """Start a session and return it with the processes of its cases when so many run."""
+    session = hosts.Session(project, token="none")
+    wait_for(session, count)
+    return session, [int(path.read_text()) for path in project.folder.glob("at-*")]
+
+
+def wait_for(session, count):
+    hosts.wait_until(
+        lambda: len(list(session.folder.glob("at-*"))) >= count or session.has_ended,
+        lambda: session.output,
+    )
+
+
+def test_a_host_that_goes(tmp_path, server, cloud):
     """Its worker dies and cannot come back: the others finish the session."""
     project = hosts.project(tmp_path / "here", server.url, SLOW % {"dies": None})
-    up = tmp_path / "up"
-    up.touch()
-    launcher = tmp_path / "cloud"
-    launcher.write_text(f'#!/bin/sh\n[ -e {up} ] || exit 3\nLAUNCHED=yes exec "$@"\n')
-    launcher.chmod(0o755)
-    project.hosts(
-        one(f"{launcher} {sys.executable}")
-        + f"[[host]]\nname = 'next'\nlaunch = 'env {sys.executable}'\n"
-    )
-    session = hosts.Session(project, token="none")
-    notes = [project.folder / f"at-{n}" for n in range(6)]
-    hosts.wait_until(
-        lambda: sum(note.exists() for note in notes) >= 2 or session.has_ended,
-        lambda: session.output,
-    )
-    pids = [int(note.read_text()) for note in notes if note.exists()]
+    other = f"[[host]]\nname = 'next'\nlaunch = 'env {sys.executable}'\n"
+    project.hosts(one(cloud) + other)
+    session, pids = started(project, 2)
     (first,) = [pid for pid in pids if b"LAUNCHED=yes" in Path(f"/proc/{pid}/environ").read_bytes()]
-    up.unlink()
+    (tmp_path / "up").unlink()
     os.kill(first, signal.SIGKILL)
     # The worker that comes in its place has begun a case while the other one still runs its own.
-    hosts.wait_until(
-        lambda: sum(note.exists() for note in notes) >= 3 or session.has_ended,
-        lambda: session.output,
-    )
+    wait_for(session, 3)
     (project.folder / "go").touch()
     finished = session.ended(server)
     assert finished.exit_code == 1, finished.output
@@ -293,3 +301,23 @@ def test_a_host_that_goes(tmp_path, server):
     outcomes = sorted(row["outcome"] for row in finished.results)
     assert outcomes == ["crashed", *["passed"] * 5], finished.output
     assert "gw2" in {row["worker_id"] for row in finished.results}
+
+
+def test_the_only_host_goes(tmp_path, server, cloud):
+    project = hosts.project(tmp_path / "here", server.url, SLOW % {"dies": None})
+    project.hosts(one(cloud))
+    session, (pid,) = started(project, 1)
+    (tmp_path / "up").unlink()
+    os.kill(pid, signal.SIGKILL)
+    finished = session.ended(server)
+    assert finished.exit_code == 2, finished.output
+    assert "INTERNALERROR" not in finished.output
+    assert "cloud no longer answers, and no other host is left" in finished.output
+    assert [row["outcome"] for row in finished.results] == ["interrupted"], finished.output
+    assert "--smoltrace-resume=" in finished.output
+    assert finished.leaderboard[0]["run_status"] == "partial"
+
+
+def test_an_empty_option(project):
+    line = project.refused("--smoltrace-hosts=")
+    assert line == "--smoltrace-hosts is empty; give it a value or leave it out"

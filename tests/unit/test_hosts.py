@@ -420,5 +420,17 @@ def test_workers_of_this_host_share_what_the_file_names():
     assert ids(host_gpus.shares([place("local", ssh=None)], [], 1)) == [None]
 
 
-def test_the_launcher_script_exists():
-    assert hosts._LAUNCH.is_file()
+README = (Path(hosts.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_guide(write):
+    example = README.partition("```toml\n# hosts.toml\n")[2].partition("```")[0]
+    file = load(write(example))
+    assert file.forward_env == ("OPENAI_API_KEY",)
+    assert [host.name for host in file.hosts] == ["gpu-box", "srun", "local"]
+
+
+def test_the_guide_names_every_key():
+    section = README.partition("\n## Several hosts\n")[2].partition("\n## ")[0]
+    rows = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted([*hosts._TYPES, "forward_env"])
