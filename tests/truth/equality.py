@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pytest_smoltrace import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 Row = dict[str, Any]
@@ -139,8 +139,13 @@ ALL_ATTEMPTS: Mapping[str, str] = dict.fromkeys(
 )
 """Columns of the leaderboard that a run with attempts that were cut off has more in."""
 
-_TIMING = re.compile(r"(Timing\(start_time)=[^)]*\)")
-"""Within the text of a step of smolagents."""
+_TEXTS = (
+    # The time of a step, in the text of a step of smolagents.
+    (re.compile(r"Timing\(start_time=[^)]*\)"), "Timing()"),
+    # Where the code lies on the host that ran it, in the lines of a stack trace.
+    (re.compile(r'(File \\*")[^"\\]*/'), r"\1"),
+)
+"""What differs within the texts of spans, and what stands for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +182,23 @@ def compare(run_a: Path, run_b: Path, *, counted: bool = False) -> list[str]:
 def differences(a: Tables, b: Tables, *, counted: bool = False) -> list[str]:
     """Return a line for each difference of two runs."""
     return list(_differences(*(flatten(_counted(one) if counted else one) for one in (a, b))))
+
+
+def case_differences(a: Tables, b: Tables, nodeids: Collection[str]) -> list[str]:
+    """Return a line for each difference of results and traces of the counted attempts of cases."""
+    flat = [flatten(_of_cases(_counted(one), nodeids)) for one in (a, b)]
+    about = [
+        {place: row for place, row in one.items() if place[0].startswith(("results", "traces"))}
+        for one in flat
+    ]
+    return list(_differences(*about))
+
+
+def _of_cases(tables: Tables, nodeids: Collection[str]) -> Tables:
+    results = [row for row in tables.results if row["nodeid"] in nodeids]
+    ids = {row["trace_id"] for row in results}
+    traces = [row for row in tables.traces if row["trace_id"] in ids]
+    return replace(tables, results=results, traces=traces)
 
 
 def _counted(tables: Tables) -> Tables:
@@ -325,11 +347,14 @@ def _value(table: str, name: str, value: Any, names: _Names) -> Any:
     if name in names.columns and value is not None:
         return names.columns[name].get(value, f"names nothing: {value}")
     if isinstance(value, str) and table.startswith("traces.spans"):
-        value = _TIMING.sub(r"\1)", value)
+        for pattern, stands_for in _TEXTS:
+            value = pattern.sub(stands_for, value)
     keys = EXCUSED_KEYS.get((table, name))
     if keys and value is not None:
         found = json.loads(value)
-        return found | {key: _known(found[key]) for key in keys if key in found}
+        for key in keys.keys() & found:
+            found[key] = "as asked" if keys[key] is REQUEST else _known(found[key])
+        return found
     return value
 
 

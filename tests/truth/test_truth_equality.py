@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import math
+import os
+import sys
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoltrace import schema
+from tests.e2e.sshd import missing, sshd
 from tests.truth import equality
 from tests.truth import equality_suite as es
 
@@ -99,6 +102,33 @@ def test_four_shards(single, folder, url, tmp_path):
     assert max(sizes) < 2 * min(sizes)
     es.merge([part.directory for part in reversed(parts)], tmp_path / "merged")
     assert equality.compare(single.directory, tmp_path / "merged") == []
+
+
+@SLOW
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_two_hosts_by_ssh(single, folder, url, tmp_path):
+    """The second one has the suite in a folder of its own."""
+    there = es.write(tmp_path / "there")
+    with sshd(tmp_path / "sshd") as config:
+        hosts = tmp_path / "hosts.toml"
+        hosts.write_text(
+            f'[[host]]\nssh = "box-1"\nssh_config = "{config}"\n'
+            f'[[host]]\nssh = "box-2"\nssh_config = "{config}"\nchdir = "{there}"\n'
+        )
+        check(single, es.run(folder, url, f"--smoltrace-hosts={hosts}"), workers=gateways(2))
+
+
+@SLOW
+@pytest.mark.skipif(os.name == "nt", reason="the launcher is a shell script")
+def test_a_launcher(single, folder, url, tmp_path):
+    """It stands for `srun --ntasks=1 python`."""
+    launcher = tmp_path / "launch"
+    launcher.write_text('#!/bin/sh\nshift\nLAUNCHED=yes exec "$@"\n')
+    launcher.chmod(0o755)
+    hosts = tmp_path / "hosts.toml"
+    command = f"{launcher} --ntasks=1 {sys.executable}"
+    hosts.write_text(f'[[host]]\nlaunch = "{command}"\nworkers = 2\n')
+    check(single, es.run(folder, url, f"--smoltrace-hosts={hosts}"), workers=gateways(2))
 
 
 # The comparison itself.
