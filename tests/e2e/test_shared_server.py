@@ -6,6 +6,7 @@ The processes are real; in place of the engine stands a module of its name that 
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -97,6 +98,17 @@ from pytest_smoltrace.errors import ConfigError
 
 told, name, timeout_s = sys.argv[1:]
 local_model.START_TIMEOUT_S = float(timeout_s)
+resolve = shared_server.resolve_weights
+
+
+def slow_weights(name):
+    with open(name + ".resolved", "a") as log:
+        log.write(f"{os.getpid()}\\n")
+    time.sleep(0.5)
+    return resolve(name)
+
+
+shared_server.resolve_weights = slow_weights
 shared = Coordination.join(told, f"gw{os.getpid()}")
 server = shared_server.SharedServer(shared, name)
 url = None
@@ -128,14 +140,20 @@ class Member:
     """A worker of the host, which does what it is told."""
 
     def __init__(self, process):
-        self.process = process
+        self.process = process  # says one line at a time
 
     def begin(self, word):
         self.process.stdin.write(f"{word}\n")
         self.process.stdin.flush()
 
     def end(self):
-        return json.loads(self.process.stdout.readline())
+        return json.loads(self.said().readline())
+
+    def said(self):
+        """Return what the member says, once it says or has closed something."""
+        ready, _, _ = select.select([self.process.stdout], [], [], WAIT_S)
+        assert ready, "it says nothing"
+        return self.process.stdout
 
     def __call__(self, word):
         self.begin(word)
@@ -198,7 +216,10 @@ class Host:
 
     @property
     def started(self):
-        log = self.gguf.with_name(f"{self.gguf.name}.started")
+        return self.noted("started")
+
+    def noted(self, what):
+        log = self.gguf.with_name(f"{self.gguf.name}.{what}")
         return [int(line) for line in log.read_text().split()] if log.exists() else []
 
     @property
@@ -234,6 +255,7 @@ def test_four_workers_at_once_start_one_server(host):
     assert len(set(urls)) == 1, urls
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", urls[0])
     assert host.servers == host.started == [members[0]("ask")]
+    assert len(host.noted("resolved")) == 1  # which may take minutes, and a gigabyte of disk
     assert [member("death") for member in members] == [None] * 4
     for member in members[:3]:
         member("leave")
@@ -246,7 +268,7 @@ def test_the_others_go_on_when_the_one_that_started_it_is_killed(host):
     (starter,), _ = host.joined(1)
     others, _ = host.joined(3)
     starter.kill()
-    assert starter.process.stdout.read() == ""  # nobody else holds the pipe of an ssh session
+    assert starter.said().read() == ""  # nobody else holds the pipe of an ssh session
     time.sleep(2.5)
     assert [other("ask") for other in others] == host.servers * 3
     late, _ = host.joined(1)
@@ -341,6 +363,7 @@ def test_a_server_that_does_not_come_up_is_given_up(host):
 def test_a_fork_of_a_killed_worker_keeps_nothing_alive(host):
     (member,), _ = host.joined(1)
     member("fork")
+    assert member("ask") == host.servers[0]
     member.kill()
     host.wait_until(host.is_clear)
 
