@@ -315,7 +315,7 @@ def test_the_only_host_goes(tmp_path, server, cloud):
     assert "cloud no longer answers, and no other host is left" in finished.output
     assert [row["outcome"] for row in finished.results] == ["interrupted"], finished.output
     assert "--smoltrace-resume=" in finished.output
-    assert finished.leaderboard[0]["run_status"] == "partial"
+    assert finished.leaderboard[0]["run_stop_reason"] == "interrupted"
 
 
 def test_an_empty_option(project):

@@ -3,11 +3,12 @@
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import execnet
 import pytest
 
-from pytest_smoltrace import host_check, host_facts, host_gpus, hosts
+from pytest_smoltrace import dist, host_check, host_facts, host_gpus, hosts
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.host_check import Answer, Questions
 from pytest_smoltrace.hosts import Host, Placement, forwarded, is_remote, load, moved, placements
@@ -434,3 +435,17 @@ def test_the_guide_names_every_key():
     section = README.partition("\n## Several hosts\n")[2].partition("\n## ")[0]
     rows = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted([*hosts._TYPES, "forward_env"])
+
+
+@pytest.mark.parametrize(("spec", "remote"), [("popen//host=box", True), ("popen", False)])
+def test_bundles_are_compressed_where_they_leave_the_host(spec, remote):
+    node = SimpleNamespace(gateway=SimpleNamespace(spec=execnet.XSpec(spec)), workerinput={})
+    dist.tell_worker(node, dist.new_facts("run"))
+    facts = dist.told_facts(SimpleNamespace(workerinput=node.workerinput))
+    assert facts.remote is remote
+    report, bundle = SimpleNamespace(), '{"text": "ß"}' * 100
+    dist.attach_bundle(report, bundle, facts)
+    sent = getattr(report, dist.BUNDLE)
+    assert (isinstance(sent, bytes) and len(sent) < 100) if remote else sent == bundle
+    assert dist.detach(report, dist.BUNDLE) == bundle
+    assert not hasattr(report, dist.BUNDLE)
