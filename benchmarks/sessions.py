@@ -37,9 +37,16 @@ def environment(**more: str) -> dict[str, str]:
     return {**clean, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **more}
 
 
-def run(suite: Path, out: Path, *, traced: bool, model: str = "bench:scripted") -> Session:
+def run(
+    suite: Path,
+    out: Path,
+    *,
+    traced: bool,
+    model: str = "bench:scripted",
+    more: Sequence[str] = (),
+) -> Session:
     """Run a suite with or without the plugin; SystemExit when a case fails."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(suite)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(suite), *more]
     if traced:
         command += ["-p", PLUGIN, f"--smoltrace-model={model}", f"--smoltrace-dir={suite / 'runs'}"]
     process = subprocess.Popen(

@@ -89,7 +89,10 @@ _SHARD_HELP = "Run only part I of N; pytest-smoltrace merge joins the runs."
 _DURATIONS_HELP = "Earlier run whose durations balance the shards: a run directory, an id, or last."
 _HOSTS_HELP = "Hosts whose workers run the cases: a TOML file, in place of -n."
 _GPUS_HELP = "GPUs of each worker; 0 hides them."
-_FSYNC_HELP = "When the journal is forced to the disk: off, interval (once a second) or case."
+_FSYNC_HELP = (
+    "When the journal is forced to the disk, for a failure of power: off, interval (a second or"
+    " more apart) or case."
+)
 _STREAM_HELP = "Stream answers wherever the model can, which times the first token."
 
 OPTIONS: tuple[Option, ...] = (
