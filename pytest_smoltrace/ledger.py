@@ -173,6 +173,7 @@ class Ledger:
         ended = nodeid not in self._left and self._running.get(worker) != nodeid
         if not self.opened or ended:
             return
+        self._left.discard(nodeid)
         cases = self._planned_cases()
         nodeid = self._redactor.text(nodeid)  # as the plan has it
         if nodeid in cases or not self._planned:
@@ -213,7 +214,7 @@ class Ledger:
             return None
         from pytest_smoltrace.pipeline import finish
 
-        lost = self._writer.lost_cases
+        lost = self._writer.settle()
         if lost and stop_reason == "completed":
             stop_reason = f"error: {lost} of the cases could not be written"
         footer = Footer(

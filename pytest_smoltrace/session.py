@@ -54,7 +54,8 @@ class SmoltraceSession:
         self.ledger = ledger if self.role.logs_reports else None
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
-        self.signals = Signals(self.role)
+        shared = self.coordination if self.role.logs_reports else None
+        self.signals = Signals(self.role, shared.remove if shared else None)
         self._controller = Controller(self)
         config.pluginmanager.register(self._controller, "smoltrace-controller")
         waits = self.coordination.waits if self.coordination else None

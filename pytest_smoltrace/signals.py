@@ -32,7 +32,9 @@ _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 class Signals:
     """What SIGINT and SIGTERM do in one process; a handler of somebody else stays in force."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, give_back: Callable[[], None] | None = None) -> None:
+        """Take the part of this process, and what to do before a late signal ends it."""
+        self._give_back = give_back
         self.cause: str | None = None
         """What interrupted the session; None when nothing did."""
         self._role = role
@@ -156,6 +158,8 @@ class Signals:
 
     def _end(self, signum: int, _frame: FrameType | None) -> None:
         if self._is_news(signum):
+            if self._give_back is not None:
+                self._give_back()
             _die(signum)
 
     def _hold(self, signum: int, _frame: FrameType | None) -> None:
