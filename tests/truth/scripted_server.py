@@ -323,12 +323,13 @@ def _arguments_delta(position: int, piece: Sequence[str]) -> JsonObject:
 
 
 class ScriptedServer:
-    """Serve a script on a free port of 127.0.0.1 between ``__enter__`` and ``__exit__``.
+    """Serve a script on a port of 127.0.0.1 between ``__enter__`` and ``__exit__``.
 
     A request takes, in this order, what ``select`` returns for its body, the reply of its
     ``[[case:NAME]]`` at its turn (the number of assistant messages in the request), the next of
     ``replies``, ``default``, and otherwise a 400 error of type ``unscripted_request``. A case's
-    turn may be a tuple of replies: the attempts of that turn, served in a circle.
+    turn may be a tuple of replies: the attempts of that turn, served in a circle. Port 0 is a
+    free one.
     """
 
     def __init__(
@@ -339,13 +340,14 @@ class ScriptedServer:
         default: Reply | None = None,
         select: Select | None = None,
         log_file: IO[str] | None = None,
+        port: int = 0,
     ) -> None:
         self.script = Script(replies, cases, default, select)
         self._log_file = log_file
         self._served: list[Served] = []
         self._started = 0
         self._changed = threading.Condition()
-        self._http = _HttpServer(self, self.handler())
+        self._http = _HttpServer(self, self.handler(), port)
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(0.02,), name="scripted-server", daemon=True
         )
@@ -406,10 +408,10 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, scripted: ScriptedServer, handler: type[Handler]) -> None:
+    def __init__(self, scripted: ScriptedServer, handler: type[Handler], port: int) -> None:
         self.scripted = scripted
         self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__(("127.0.0.1", port), handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
