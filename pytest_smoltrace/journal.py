@@ -7,7 +7,8 @@ bundle. Spans without their record, or a last line that ends early, are a torn t
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pytest_smoltrace.codec import (
@@ -50,6 +51,8 @@ _NAMES = {
     "end": "the end of the session",
 }
 """What a line is called that a user may miss."""
+WAITING_BYTES = 64 << 20
+"""What may wait in memory for room on the disk."""
 PLAN_CASES = 1000
 """Cases of one plan line: a reader holds the JSON of a whole line at once."""
 
@@ -117,8 +120,8 @@ class JournalWriter:
         self._unwritten: Counter[str] = Counter()
         """Kind of line -> how many could not be written."""
         self._reason = ""
-        self._is_full = False
-        """Whether the latest case could not be written."""
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        """Kind and bytes of what the disk had no room for yet, in order."""
 
     def create(self, header: Header) -> None:
         """Make the run directory and write the header; ConfigError when it exists or cannot be."""
@@ -162,11 +165,17 @@ class JournalWriter:
 
     def open_case(self, nodeid: str, worker: str, unix_ns: int) -> None:
         """Write that a case starts, so that a crash leaves a trace of it."""
-        if not self._is_full:  # the room that is left is for the end of the session
-            self._event("open", {"nodeid": nodeid, "worker": worker, "unix_ns": unix_ns})
+        if self._waiting:
+            return  # the room that is left is for the end of the session
+        data = {"nodeid": nodeid, "worker": worker, "unix_ns": unix_ns}
+        self._put("open", self._line("open", data))
 
     def append(self, encoded: str) -> None:
-        """Write the bundle that `encode_case` made, unparsed; who made it has redacted it."""
+        """Write the bundle that `encode_case` made, unparsed; who made it has redacted it.
+
+        Raises:
+            UnwrittenError: It waits for room on the disk, as far as memory may be used for that.
+        """
         self._write("case", encoded.encode("utf-8", "replace") + b"\n")
 
     def lines(self) -> Iterator[Line]:
@@ -178,15 +187,20 @@ class JournalWriter:
         """Write how the session ended, if that is known, and close the file."""
         if not self._file.is_open:
             return
+        self.settle()
         try:
             if footer is not None:
                 self._event("end", fields_of(footer))
         finally:
+            self.settle()
             self._file.close()
 
-    @property
-    def lost_cases(self) -> int:
-        """Cases that were handed in and are not stored."""
+    def settle(self) -> int:
+        """Write what waits if there is room now, give the rest up and return the cases lost."""
+        with suppress(UnwrittenError):
+            self._flush()
+        self._unwritten.update(kind for kind, _ in self._waiting)
+        self._waiting.clear()
         return self._unwritten["case"] + (self._cases if self._file.adrift else 0)
 
     @property
@@ -233,16 +247,28 @@ class JournalWriter:
         """Hand one event to the kernel at once: it survives the death of this process."""
         if not self._file.is_open:
             raise JournalError(f"{self.path}: the journal is closed")
+        self._waiting.append((kind, data))
+        try:
+            self._flush()
+        except UnwrittenError:
+            if sum(len(data) for _, data in self._waiting) > WAITING_BYTES:
+                self._waiting.pop()
+                self._unwritten[kind] += 1
+            raise
+
+    def _flush(self) -> None:
+        while self._waiting:
+            kind, data = self._waiting[0]
+            self._put(kind, data)
+            self._waiting.popleft()
+            self._cases += kind == "case"
+
+    def _put(self, kind: str, data: bytes) -> None:
         try:
             self._file.append(data, durable=kind == "case")
         except OSError as error:
-            self._unwritten[kind] += 1
-            self._reason = self._reason or error.strerror or str(error)
-            self._is_full |= kind == "case"
-            raise UnwrittenError(f"cannot write {self.path}: {error.strerror}") from error
-        if kind == "case":
-            self._cases += 1
-            self._is_full = False
+            self._reason = error.strerror or str(error)
+            raise UnwrittenError(f"cannot write {self.path}: {self._reason}") from error
 
 
 def _cases(number: int) -> str:

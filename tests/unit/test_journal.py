@@ -443,10 +443,12 @@ def test_a_failed_write_does_not_spoil_the_next_line(tmp_path, monkeypatch, trun
     writer.open_case("t.py::c2", "main", 17)
     writer.append(encode_case(record("c2")))
     writer.close(FOOTER)
-    whole = list(read_journal(path))[-3:]
+    whole = [line for line in read_journal(path) if line.kind in ("spans", "case", "end")]
     found = list(read_journal(writer.path))
-    assert [line.kind for line in found] == ["header", *kinds, "spans", "case", "end"]
-    assert [line.data for line in found[-3:]] == [line.data for line in whole]
+    # What found no room comes in front of what did.
+    later = ["spans", "case", "spans", "case", "end"]
+    assert [line.kind for line in found] == ["header", *kinds, *later]
+    assert [line.data for line in found[-5:]] == [line.data for line in whole]
 
 
 def test_a_cut_at_every_byte_of_the_last_bundle_loses_only_that_bundle(tmp_path):
@@ -596,29 +598,54 @@ def refused(action, *args):
 @pytest.mark.parametrize(("number", "said"), [(1, "1 case"), (3, "3 cases")])
 def test_cases_that_could_not_be_written_are_counted(tmp_path, disk, number, said):
     writer = started(tmp_path)
+    writer.append(encode_case(record("whole")))
     disk.is_full = True
     for _ in range(number):
         refused(writer.append, encode_case(record()))
+    assert writer.settle() == number
     disk.is_full = False
-    writer.append(encode_case(record()))
-    writer.open_case("t.py::c2", "gw0", 3)
     writer.close(FOOTER)
-    assert [line.kind for line in read_journal(writer.path)][-3:] == ["case", "open", "end"]
     why = "No space left on device; run them again with --smoltrace-resume=s1"
     assert writer.gaps == [f"{said} could not be written to {writer.path}: {why}"]
-    assert writer.lost_cases == number
     assert writer.notices == []
+    kinds = [line.kind for line in read_journal(writer.path)]
+    assert kinds == ["header", "spans", "case", "end"]
 
 
-def test_a_full_disk_keeps_its_last_room_for_the_end(tmp_path, disk):
-    """Starts of cases are not worth it: a run whose end is not known counts as killed."""
+def test_what_found_no_room_is_written_in_order_when_there_is_some(tmp_path, disk):
     writer = started(tmp_path)
     disk.is_full = True
-    refused(writer.append, encode_case(record()))
+    refused(writer.plan, Plan((record().declared,)))
+    for name in "ab":
+        refused(writer.append, encode_case(record(name)))
+        writer.open_case(f"t.py::{name}", "gw0", 3)
     disk.is_full = False
-    writer.open_case("t.py::c2", "gw0", 3)
+    writer.append(encode_case(record("c")))
+    writer.open_case("t.py::d", "gw0", 3)
+    assert writer.settle() == 0
     writer.close(FOOTER)
-    assert [line.kind for line in read_journal(writer.path)] == ["header", "end"]
+    assert writer.gaps == []
+    lines = list(read_journal(writer.path))
+    # Starts of cases are not worth the last room: without its end, a session counts as killed.
+    bundles = ["spans", "case"] * 3
+    assert [line.kind for line in lines] == ["header", "plan", *bundles, "open", "end"]
+    cases = [decode_case(line.data) for line in lines if line.kind == "case"]
+    assert [case.declared.case_id for case in cases] == ["a", "b", "c"]
+
+
+def test_what_waits_for_room_is_bounded(tmp_path, disk, monkeypatch):
+    encoded = encode_case(record("a"))
+    monkeypatch.setattr("pytest_smoltrace.journal.WAITING_BYTES", 2 * len(encoded.encode()) + 2)
+    writer = started(tmp_path)
+    disk.is_full = True
+    for name in "abcde":
+        refused(writer.append, encode_case(record(name)))
+    disk.is_full = False
+    assert writer.settle() == 3
+    writer.close(FOOTER)
+    assert "3 cases could not be written" in writer.gaps[0]
+    cases = [decode_case(x.data) for x in read_journal(writer.path) if x.kind == "case"]
+    assert [case.declared.case_id for case in cases] == ["a", "b"]
 
 
 def test_other_lines_that_could_not_be_written_are_named(tmp_path, disk):
@@ -630,7 +657,7 @@ def test_other_lines_that_could_not_be_written_are_named(tmp_path, disk):
     refused(writer.close, FOOTER)
     lacks = f"{writer.path} lacks its plan and the end of the session"
     assert writer.gaps == [f"{lacks}: No space left on device"]
-    assert writer.lost_cases == 0
+    assert writer.settle() == 0
 
 
 def test_a_directory_that_cannot_come_back_loses_every_case(tmp_path):
@@ -640,14 +667,14 @@ def test_a_directory_that_cannot_come_back_loses_every_case(tmp_path):
     (tmp_path / "runs").write_text("in the way")
     writer.append(encode_case(record("c2")))
     assert writer.is_gone
-    assert writer.lost_cases == 2
+    assert writer.settle() == 2
     (gap,) = writer.gaps
     removed = f"the run directory {writer.path.parent} was removed while the session ran"
     assert gap.startswith(f"{removed} and cannot be written again: ")
     assert gap.endswith("; lost: 2 cases")
     (tmp_path / "runs").unlink()
     writer.close(FOOTER)
-    assert (writer.gaps, writer.lost_cases) == ([], 0)
+    assert (writer.gaps, writer.settle()) == ([], 0)
     assert writer.notices == [f"{removed}; it has been written again"]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 
+from pytest_smoltrace.cli import main
 from pytest_smoltrace.codec import Plan
 from pytest_smoltrace.errors import JournalError
 from pytest_smoltrace.journal import JournalWriter, encode_case, read_journal, run_directory
@@ -313,3 +314,16 @@ def test_spans_without_their_case_are_told_between_whole_lines_too(tmp_path):
     assert f": the record of {nodeid('b')} was cut off (" in said
     records = list(run.records())
     assert [len(each.spans.span_id) for each in records] == [5, 5, 5]
+
+
+def test_the_command_builds_what_is_left_and_names_the_loss(tmp_path, capsys):
+    journal = Journal(tmp_path, PARALLEL)
+    (last,) = [p for p in journal.pieces if p.kind == "case" and p.name == "c"]
+    journal.cut(last.start + 100)
+    assert main(["build", str(journal.directory)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    what = f"{journal.path}: the record of {nodeid('c')} was cut off"
+    assert said[0].startswith(f"pytest-smoltrace: warning: {what} (")
+    assert said[0].endswith(" bytes left); it is recorded as crashed")
+    assert "the session was killed before it ended" in said[1]
