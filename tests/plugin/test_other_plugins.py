@@ -371,7 +371,12 @@ def alone(monkeypatch):
     return flags
 
 
-@WORKERS
+# With workers every plugin is in the session with all; only the slow tests give each its own.
+@pytest.mark.parametrize(
+    "workers",
+    [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)],
+    ids=["one process", "two workers"],
+)
 @pytest.mark.parametrize("plugin", FLAGS)
 def test_beside_one(sessions, alone, plugin, workers):
     run = sessions.both(*alone(plugin, *workers))
