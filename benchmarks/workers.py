@@ -85,16 +85,19 @@ def pytest_sessionfinish(session):
 SUITE = """
 import os
 import pytest
-from smolagents import OpenAIModel, ToolCallingAgent
+from smolagents import InferenceClientModel, OpenAIModel, ToolCallingAgent
 
 
 @pytest.mark.parametrize("n", range(int(os.environ["BENCH_CASES"])))
 def test_case(n):
-    model = OpenAIModel(model_id="gpt-4o-mini", api_base=os.environ["BENCH_URL"], api_key="none")
+    url = os.environ["BENCH_URL"]
+    if os.environ["BENCH_CLIENT"] == "openai":
+        model = OpenAIModel(model_id="gpt-4o-mini", api_base=url, api_key="none")
+    else:
+        model = InferenceClientModel(model_id=None, base_url=url, api_key="none")
     agent = ToolCallingAgent(tools=[], model=model, verbosity_level=0)
     assert agent.run("Say done.") == "done"
 """
-TRACED = ("-p", sessions.PLUGIN, "--smoltrace-model=openai:gpt-4o-mini")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +137,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--client", choices=("openai", "inference"), default="openai")
     parser.add_argument("--modules", action="store_true", help="name what a traced worker adds")
     arguments = parser.parse_args()
     print(sessions.conditions())
     with serving() as url:
         for count in arguments.counts:
-            plain, traced = measure(url, count, arguments.rounds)
+            plain, traced = measure(url, count, arguments.rounds, arguments.client)
             compare(count, plain, traced)
     if arguments.modules:
         print(*added(plain[-1], traced[-1]), sep="\n")
@@ -154,16 +158,16 @@ def serving() -> Iterator[str]:
     server.server_close()
 
 
-def measure(url: str, count: int, rounds: int) -> tuple[list[Workers], list[Workers]]:
+def measure(url: str, count: int, rounds: int, client: str) -> tuple[list[Workers], list[Workers]]:
     """Return plain and traced sessions; who goes first alternates."""
     pairs: tuple[list[Workers], list[Workers]] = ([], [])
     for number in range(rounds):
         for traced in (bool(number % 2), not number % 2):
-            pairs[traced].append(session(url, count, traced=traced))
+            pairs[traced].append(session(url, count, client, traced=traced))
     return pairs
 
 
-def session(url: str, count: int, *, traced: bool) -> Workers:
+def session(url: str, count: int, client: str, *, traced: bool) -> Workers:
     """Run one session; SystemExit when a case fails."""
     with tempfile.TemporaryDirectory() as name:
         folder, out = Path(name), Path(name, "out")
@@ -174,9 +178,11 @@ def session(url: str, count: int, *, traced: bool) -> Workers:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-p", "xdist.plugin", "-n", str(count), "--dist=load", "--maxschedchunk=1"]
         if traced:
-            command += [*TRACED, f"--smoltrace-base-url={url}", f"--smoltrace-dir={folder}/runs"]
+            command += ["-p", sessions.PLUGIN, f"--smoltrace-model={client}:gpt-4o-mini"]
+            command += [f"--smoltrace-base-url={url}", f"--smoltrace-dir={folder}/runs"]
         own = {"BENCH_URL": url, "BENCH_CASES": str(CASES_PER_WORKER * count)}
-        environ = sessions.environment(BENCH_OUT=str(out), OPENAI_API_KEY="none", **own)
+        keys = {"OPENAI_API_KEY": "none", "HF_TOKEN": "none"}
+        environ = sessions.environment(BENCH_OUT=str(out), BENCH_CLIENT=client, **keys, **own)
         began = time.time()
         done = subprocess.run(
             command, check=False, cwd=folder, env=environ, capture_output=True, text=True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_smoltrace import binding, dist
+from pytest_smoltrace.capture.providers import preload
 from pytest_smoltrace.case_view import CaseView
 from pytest_smoltrace.codec import encode_case
 from pytest_smoltrace.coroutines import held
@@ -44,6 +46,7 @@ class CaseRunner:
         self._recorder.capture.clean = session.redactor.text
         session.scrubber.in_case = lambda: self._recorder.capture.current is not None
         self._is_last = False
+        preload(session.config.models)
         self._recorder.capture.start()
         self._models = Models(
             session.config, config.hook, self._recorder.capture, session.facts.local_urls
@@ -163,7 +166,8 @@ class CaseRunner:
         from pytest_smoltrace.journal import run_directory
 
         config, facts = self._session.config, self._session.facts
-        directory = run_directory(config.directory, facts.session_id)
+        resumed = facts.directory and Path(facts.directory)
+        directory = resumed or run_directory(config.directory, facts.session_id)
         return SessionView(session_id=facts.session_id, directory=directory, config=config)
 
     def _finish(self, item: pytest.Item, report: pytest.TestReport) -> None:

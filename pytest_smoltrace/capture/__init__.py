@@ -15,7 +15,8 @@ from pytest_smoltrace.capture.agent import AgentWatch
 from pytest_smoltrace.capture.budgets import Budgets
 from pytest_smoltrace.capture.case import Case
 from pytest_smoltrace.capture.gate import Gate
-from pytest_smoltrace.capture.instrumentors import Instrumentors
+from pytest_smoltrace.capture.imports import Imports
+from pytest_smoltrace.capture.instrumentors import Instrumentors, start_openai
 from pytest_smoltrace.capture.limits import CaseStopped, Limits
 from pytest_smoltrace.capture.model_identity import Families
 from pytest_smoltrace.capture.model_tap import ModelTap
@@ -23,6 +24,7 @@ from pytest_smoltrace.capture.threads import ThreadHooks
 from pytest_smoltrace.capture.tool_limit import ToolLimit
 from pytest_smoltrace.capture.tracing import SpanStore, provider_for, tracer_of
 from pytest_smoltrace.capture.watchdog import LimitReached
+from pytest_smoltrace.capture.wire import CLIENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +74,9 @@ class Capture:
         self._tap = ModelTap(self._tracer, self, self.families, gate, hide_content=hide_content)
         self._tool_limit = ToolLimit(self.limits, bounds.tool_timeout)
         self._threads = ThreadHooks(self.limits, self._is_in_case, self._is_in_call)
+        self._imports = Imports(
+            {"openai": self._openai_imported, **dict.fromkeys(CLIENTS, self._tap.install_clients)}
+        )
         self._closed: deque[int] = deque(maxlen=1000)
 
     def start(self) -> None:
@@ -83,9 +88,11 @@ class Capture:
         self._tap.install()
         self._watch.install()
         self._threads.install()
+        self._imports.install()
 
     def stop(self) -> None:
         """Give every library its own functions back."""
+        self._imports.uninstall()
         self._threads.uninstall()
         self._watch.uninstall()
         self._tap.uninstall()
@@ -93,6 +100,10 @@ class Capture:
         self._tool_limit.uninstall()
         self.limits.watchdog.stop()
         self._store.shutdown()
+
+    def _openai_imported(self) -> None:
+        start_openai()
+        self._tap.install_clients()
 
     def open(self, declared: Declared, attempt: int) -> Case:
         """Begin an attempt; it is the current case until `close`."""

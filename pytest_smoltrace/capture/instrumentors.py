@@ -22,11 +22,7 @@ class Instrumentors:
         self._smolagents: Any = None
 
     def start(self, provider: TracerProvider, *, hide_content: bool) -> None:
-        """Instrument smolagents' agents and tools, and the openai client where it is installed."""
-        self._start_smolagents(provider, hide_content=hide_content)
-        _start_openai()
-
-    def _start_smolagents(self, provider: TracerProvider, *, hide_content: bool) -> None:
+        """Instrument smolagents' agents and tools."""
         from openinference.instrumentation import TraceConfig
         from openinference.instrumentation.smolagents import SmolagentsInstrumentor
 
@@ -51,7 +47,8 @@ class Instrumentors:
             self._smolagents = None
 
 
-def _start_openai() -> None:
+def start_openai() -> None:
+    """Instrument the openai client, once it has been imported: many suites never do."""
     try:
         from genai_otel import OTelConfig
         from genai_otel.instrumentors.openai_instrumentor import OpenAIInstrumentor

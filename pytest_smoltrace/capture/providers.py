@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_smoltrace.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pytest_smoltrace.config import ModelSpec, RunConfig
 
@@ -61,6 +61,12 @@ def build_model(spec: ModelSpec, config: RunConfig, base_url: str | None = None)
     except _client_errors() as error:
         raise ConfigError(f"model {spec} cannot be built: {_one_line(error)}") from error
     return Built(model=model, family=maker.family)
+
+
+def preload(specs: Iterable[ModelSpec]) -> None:
+    """Import the client that the models share, which would else be in the time of a case."""
+    if any(spec.provider in MAKERS and MAKERS[spec.provider].family == "openai" for spec in specs):
+        import openai  # noqa: F401
 
 
 def _client_errors() -> tuple[type[Exception], ...]:

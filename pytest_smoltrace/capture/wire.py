@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 _RAW = ("LegacyAPIResponse", "APIResponse", "AsyncAPIResponse")
 _CHAT = "openai.resources.chat.completions"
 _RESPONSES = "openai.resources.responses"
+_HUB = {
+    "InferenceClient": "huggingface_hub.inference._client",
+    "AsyncInferenceClient": "huggingface_hub.inference._generated._async_client",
+}
+"""Where the Hub's clients are made: the package itself, which agents always import, has neither."""
+CLIENTS = ("litellm", *_HUB.values())
+"""Modules besides openai whose import brings a client."""
 _POSITIONAL = 3
 """More arguments than this nobody gives by position; the client counts as one."""
 
@@ -58,8 +65,8 @@ _TARGETS = (
     _Target("litellm", "litellm", None, "completion", None, reader=LiteLLM),
     _Target("litellm", "litellm", None, "acompletion", None, asynchronous=True, reader=LiteLLM),
     *(
-        _Target(*("huggingface_hub",) * 2, owner, name, "huggingface", asynchronous, reader)
-        for owner, asynchronous in (("InferenceClient", False), ("AsyncInferenceClient", True))
+        _Target(module, module, owner, name, "huggingface", owner.startswith("Async"), reader)
+        for owner, module in _HUB.items()
         for name, reader in (("chat_completion", Chat), ("text_generation", TextGeneration))
     ),
 )
@@ -94,13 +101,13 @@ class WireHooks:
     def install(self) -> None:
         """Hook every target whose library has been imported by now."""
         for target in [t for t in self._pending if t.package in sys.modules]:
-            self._pending.remove(target)
             owner: Any = importlib.import_module(target.module)
             if target.owner is not None:
-                owner = getattr(owner, target.owner)
+                owner = getattr(owner, target.owner, None)
             original = getattr(owner, target.name, None)
-            if original is None:  # an older release of the library
+            if original is None:  # an older release, or one that is still being imported
                 continue
+            self._pending.remove(target)
             hook = self._async_hook if target.asynchronous else self._hook
             hooked = hook(original, target)
             setattr(owner, target.name, hooked)
