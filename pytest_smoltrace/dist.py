@@ -65,6 +65,8 @@ class SessionFacts:
     started_unix_ns: int
     local_urls: Mapping[str, str]
     """Model spec -> address of its local server."""
+    directory: str | None = None
+    """Run directory of the run that is resumed; None where the session id names it."""
     coordination: str | None = None
     """Directory that the processes of the session share; None where no case runs."""
     done: tuple[str, ...] = ()
@@ -222,10 +224,11 @@ class Workers:
 
 
 def listen(config: pytest.Config, stop: Callable[[], None]) -> None:
-    """Call `stop` in a worker, from another thread, when the controller is interrupted."""
+    """Call `stop` in a worker, from another thread, when the controller is interrupted or dies."""
     channel = getattr(config, "workerinput", {}).get(CHANNEL)
     if channel is not None:
-        channel.setcallback(lambda _: stop())
+        # Also when the controller has gone: nobody would take what this worker still does.
+        channel.setcallback(lambda _: stop(), endmarker=None)
 
 
 def send_open(config: pytest.Config, nodeid: str) -> None:

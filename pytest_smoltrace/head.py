@@ -28,6 +28,8 @@ class Head(NamedTuple):
     error_category: str | None
     unplanned: Declared | None
     """What the case said about itself where the plan does not name it."""
+    failed: bool = False
+    """Whether pytest reported a failed phase, as for a pass that a strict xfail forbids."""
 
 
 class Outline(NamedTuple):
@@ -70,6 +72,7 @@ def _head(data: dict[str, Any], planned: Mapping[str, Declared]) -> Head:
         intern(data["outcome"]),
         error and intern(error["category"]),
         decode_declared(declared) if known is None else None,
+        any(phase["outcome"] == "failed" for phase in data["phases"]),
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.run import Run
 
 _FAILED = frozenset({"failed", "error"})
+_CUT_SHORT = frozenset({"interrupted", "crashed"})
 _OK, _FAILURES, _NO_TESTS = 0, 1, 5
 """Exit codes of pytest."""
 _NOTED = {"git_sha": "git", "python_version": "Python", "platform": "platform"}
@@ -49,7 +50,9 @@ class Resumption:
     @property
     def knows_suite(self) -> bool:
         """Whether the run lived until its plan was written, whole."""
-        return bool(self.run.ended or self.run.unfinished)
+        run = self.run
+        # What follows the plan was written after the whole of it.
+        return bool(run.suite and (run.ended or run.unfinished or run.footer or run.parts))
 
     @property
     def is_complete(self) -> bool:
@@ -82,10 +85,13 @@ class Resumption:
         Raises:
             ConfigError: It did not; names the first differences.
         """
-        if not self.knows_suite:
-            return
-        found = suite_differences(self.run.suite, plan.cases, ("that run", "this session"))
-        if not found and plan.division != (self.header.shard or {}).get("division"):
+        cases, division = plan.cases, (self.header.shard or {}).get("division")
+        if not self.knows_suite:  # but maybe the beginning of its plan
+            known = {case.nodeid for case in self.run.suite}
+            cases = tuple(case for case in cases if case.nodeid in known)
+            division = division or plan.division
+        found = suite_differences(self.run.suite, cases, ("that run", "this session"))
+        if not found and plan.division != division:
             found = ["its shard was divided by other durations"]
         if found:
             raise ConfigError(
@@ -114,15 +120,19 @@ def load(config: RunConfig, prices_version: str | None) -> Resumption:
         ConfigError: There is none, it cannot be read, or its models or settings are others.
     """
     try:
-        run = load_run(find_run(config.resume or "", config.directory))
+        # A test may change the working directory.
+        run = load_run(find_run(config.resume or "", config.directory).absolute())
     except (ConfigError, JournalError) as error:
         raise ConfigError(f"--smoltrace-resume: {error}") from None
     _check_settings(run.header, config, prices_version)
-    conclusive: dict[str, bool] = {}
+    done: set[str] = set()
+    failed: dict[str, bool] = {}
     for head in run.heads():
         if head.outcome == "skipped" or is_conclusive(head):
-            conclusive.setdefault(head.nodeid, head.outcome in _FAILED)
-    return Resumption(run=run, done=frozenset(conclusive), failed=sum(conclusive.values()))
+            done.add(head.nodeid)
+        if head.outcome not in _CUT_SHORT:  # of attempts in one session, pytest takes the last
+            failed[head.nodeid] = head.failed or head.outcome in _FAILED
+    return Resumption(run=run, done=frozenset(done), failed=sum(failed[nodeid] for nodeid in done))
 
 
 def _check_settings(header: Header, config: RunConfig, prices_version: str | None) -> None:

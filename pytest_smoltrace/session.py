@@ -79,7 +79,12 @@ class SmoltraceSession:
             self.resumed = resume.load(self.config, self.services.prices.version)
             self._notes.append(self.resumed.line)
             done = tuple(self.resumed.done)
-            facts = replace(facts, session_id=self.resumed.header.session_id, done=done)
+            facts = replace(
+                facts,
+                session_id=self.resumed.header.session_id,
+                directory=str(self.resumed.directory),
+                done=done,
+            )
         return facts
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
@@ -130,6 +135,7 @@ class SmoltraceSession:
     def _is_to_run(self, session: pytest.Session) -> bool:
         """Return whether the collected items are to be run: neither broken nor only shown."""
         broken = session.testsfailed and not session.config.option.continue_on_collection_errors
+        broken = broken and self.role.name != "worker"  # xdist runs what could be collected
         return not (runs_nothing(session.config) or broken or self._collected.refused)
 
     @pytest.hookimpl(tryfirst=True)

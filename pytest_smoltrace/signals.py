@@ -144,6 +144,7 @@ class Signals:
 
     def pytest_unconfigure(self) -> None:
         """Give SIGTERM back when the session did not come to its end."""
+        self._over = True
         self.restore()
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:

@@ -322,3 +322,79 @@ def test_one_process_ends_with_its_lock(suite, pytester):
         check=True,
     )
     assert done.stdout.decode().splitlines()[-1] == "[1, 1, 1]"
+
+
+def test_a_plan_without_an_attempt_is_checked_too(trouble):
+    plain = 'def test_plain_first():\n    assert not trouble("plain")\n\n'
+    source = SOURCE.replace("@pytest.mark.parametrize", f"{plain}@pytest.mark.parametrize")
+    stopped = trouble("plain", "-x", source=source)
+    assert stopped.rows("results") == []
+    refused = trouble("", "-k", "not 7", "--smoltrace-resume=last", source=source)
+    assert "test_case[7]' (m, tool) is only in that run" in refused.refused()
+    resumed = trouble("", "--smoltrace-resume=last", source=source)
+    (board,) = resumed.rows("leaderboard")
+    assert (board["planned_tests"], board["run_status"]) == (9, "completed")
+    assert [line.count(b'"k":"plan"') for line in read_journal(resumed).splitlines()].count(1) == 1
+
+
+def test_a_module_that_cannot_be_imported_hides_no_plan_from_workers(trouble, pytester):
+    pytester.makepyfile(test_zz="import nope")
+    first = trouble("infra", "-n", "2")
+    assert first.ret == 1
+    assert b'"k":"plan"' in read_journal(first)
+    resumed = trouble("", "-n", "2", "--smoltrace-resume=last")
+    assert resumed.ret == 1
+    assert resumed.ran == names(2) | {"test_plain": 1}
+    assert counted(resumed)["test_case[2]"]["attempt"] == 1
+    assert b'"k":"session"' in read_journal(resumed)
+
+
+VERDICTS = """
+import os, signal
+import pytest
+
+@pytest.mark.xfail(strict=True)
+def test_strict(ask):
+    ask("answer 1")
+
+def test_again(ask):
+    ask("answer 1")
+    if not os.path.exists("seen"):
+        open("seen", "w").close()
+        assert 0
+
+def test_last(ask):
+    if os.environ["TROUBLE"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("only", "status"), [("again or last", 0), ("strict or last", 1)])
+def test_the_verdict_is_that_of_pytest(trouble, only, status):
+    flags = ("-k", only, "--reruns=1")
+    assert trouble("", *flags, "--smoltrace-run-id=whole", source=VERDICTS).ret == status
+    subprocess.run(["rm", "-f", "seen"], check=True)
+    assert trouble("kill", *flags, "--smoltrace-run-id=night", source=VERDICTS).ret == -9
+    resumed = trouble("", *flags, "--smoltrace-resume=night", source=VERDICTS)
+    assert resumed.ret == status, resumed.out
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "workers"])
+def test_a_run_is_named_by_its_path(suite, pytester, monkeypatch, workers):
+    source = """
+        import os, signal
+
+        def test_one(ask, smoltrace_session, tmp_path):
+            ask("answer 1")
+            assert (smoltrace_session.directory / "journal.jsonl").is_file()
+            if os.environ["TROUBLE"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.chdir(tmp_path)
+    """
+    monkeypatch.setenv("TROUBLE", "kill")
+    suite("--smoltrace-dir=other", "--smoltrace-run-id=night", source=source)
+    monkeypatch.setenv("TROUBLE", "")
+    resumed = suite("--smoltrace-resume=other/runs/night", *workers)
+    assert resumed.ret == 0, resumed.out
+    assert (pytester.path / "other/runs/night/summary.json").is_file()
+    assert resumed.runs == []

@@ -196,6 +196,7 @@ def head(case: CaseRecord) -> Head:
         outcome=case.outcome,
         error_category=case.error.category if case.error else None,
         unplanned=case.declared,
+        failed=any(phase.outcome == "failed" for phase in case.phases),
     )
 
 
