@@ -162,7 +162,7 @@ class Capture:
 
     def close(self, case: Case) -> CaseRecord:
         """End an attempt and return its record."""
-        self._tap.cut_off()
+        self._tap.cut_off(interrupted=case.notes.outcome == "interrupted")
         self.current = None
         self._closed.append(case.trace_id)
         return case.finish(self.clean)

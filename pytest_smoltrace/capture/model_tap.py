@@ -89,14 +89,16 @@ class ModelTap:
         self.wire.uninstall()
         self._classes.uninstall()
 
-    def cut_off(self) -> None:
-        """End the calls of threads that a limit left behind: their requests were sent."""
+    def cut_off(self, *, interrupted: bool = False) -> None:
+        """End the calls that a limit, or an interrupt, left behind: their requests were sent."""
         for call in self._under_way:
             stop = call.scope.stopped() if call.scope is not None else None
-            if stop is not None and not call.ended:
+            if call.ended or not (stop or interrupted):
+                continue
+            if stop is not None:
                 call.fail(stop)
-                call.traffic.hang_up()
-                call.end()
+            call.traffic.hang_up()
+            call.end()
 
     def active(self) -> LLMCallInProgress | None:
         """Return the call that this thread of control is in."""

@@ -264,6 +264,28 @@ def test_a_signal_while_the_model_is_silent(start, signum):
     assert session.board["tokens_unknown_attempts"] == 1
 
 
+STREAMS = """
+from conftest import hang
+
+def test_cut(smoltrace_agent):
+    for _ in smoltrace_agent().run("[[case:cut]]", stream=True):
+        hang("here")
+"""
+
+
+def test_a_signal_between_two_pieces_of_an_answer(start):
+    final = ToolCall(name="final_answer", arguments={"answer": "Bern"})
+    with ScriptedServer(cases={"cut": [Reply(tool_calls=(final,))]}) as server:
+        session = start(STREAMS, f"--smoltrace-base-url={server.url}", model="openai:m")
+        session.reaches("here")
+        session.signal(signal.SIGTERM).ends()
+    row = session.results["test_cut"]
+    # The server has answered, and the agent has not read how much that was.
+    assert (row["outcome"], row["llm_call_count"]) == ("interrupted", 1)
+    assert row["gen_ai.usage.total_tokens"] is None
+    assert session.board["tokens_unknown_attempts"] == 1
+
+
 BETWEEN = {
     "after the case": """
 def pytest_runtest_logfinish(nodeid):
