@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.journal import JOURNAL_NAME, read_journal
 from pytest_smoltrace.run import load_run
 from pytest_smoltrace.sameness import setting_differences, suite_differences
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -129,7 +133,21 @@ def read_sources(directories: Sequence[Path]) -> tuple[tuple[Declared, ...], lis
     return suite, _each_once(sources)
 
 
+def _refuse_running(directory: Path) -> None:
+    """Check that no session writes the run; what it still has to do would count as lost."""
+    if sys.platform == "win32":
+        return
+    try:
+        with (directory / JOURNAL_NAME).open("rb") as journal:
+            fcntl.flock(journal, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"{directory} still runs; merge it when it has ended") from None
+    except OSError:
+        return  # it cannot be read, which is said elsewhere, or a file system has no locks
+
+
 def _load(directory: Path) -> Run:
+    _refuse_running(directory)
     try:
         return load_run(directory)
     except JournalError as error:

@@ -1,6 +1,7 @@
 """Runs of shards become one run: each case once, as its journal holds it, or a clear refusal."""
 
 import json
+import sys
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
@@ -494,6 +495,16 @@ def test_a_suite_without_a_case(tmp_path):
     one = write(tmp_path / "one", shard=0, count=2, suite=())
     two = write(tmp_path / "two", shard=1, count=2, suite=())
     assert merge([one, two], tmp_path / "out").account == "2 shards, 0 of 0 cases"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks of a whole file")
+def test_a_run_that_still_runs_is_refused(shards, tmp_path):
+    import fcntl
+
+    with (shards[1] / "journal.jsonl").open("rb+") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        refused(tmp_path, shards, f"{shards[1]} still runs")
+    merge(shards, tmp_path / "out")
 
 
 def test_a_directory_in_use(shards, tmp_path):
