@@ -4,6 +4,7 @@ import fcntl
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -398,3 +399,26 @@ def test_a_run_is_named_by_its_path(suite, pytester, monkeypatch, workers):
     assert resumed.ret == 0, resumed.out
     assert (pytester.path / "other/runs/night/summary.json").is_file()
     assert resumed.runs == []
+
+
+def test_workers_call_no_model_when_their_controller_has_died(trouble, pytester):
+    source = """
+        import os, signal, time
+        import pytest
+
+        @pytest.mark.parametrize("n", range(2))
+        def test_case(ask, n):
+            for _ in range(30):
+                ask("answer 1")
+                with open(os.environ["RAN"], "a") as stream:
+                    stream.write(f"{time.time()}\\n")
+                if n and time.sleep(1) is None:
+                    os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(0.3)
+    """
+    assert trouble("", "-n", "2", source=source).ret == -9
+    died = time.time()
+    time.sleep(5)
+    calls = [float(line) for line in (pytester.path / "ran.txt").read_text().split()]
+    assert len(calls) >= 2
+    assert max(calls) < died + 2
