@@ -131,7 +131,7 @@ def _add_tick(points: Points, tick: TickRow) -> None:
 
 def ticks(run: RunRows) -> Iterator[TickRow]:
     """Yield the tick at the end of the run for each host that it used."""
-    start, end = run.window_ns
+    end, elapsed_s = run.window_ns[1], run.times.wall_s or 0.0
     hosts = run.tally.hosts or {None: None}
     for host, use in sorted(hosts.items(), key=lambda item: item[0] or ""):
         yield TickRow(
@@ -152,17 +152,17 @@ def ticks(run: RunRows) -> Iterator[TickRow]:
             gpu_energy_wh=None,
             co2_emissions_gco2e=None,
             power_cost_usd=None,
-            process_cpu_percent=_cpu_percent(use, end - start),
-            process_rss_mib=sum(use.rss_mib.values()) if use and use.rss_mib else None,
+            process_cpu_percent=_cpu_percent(use, elapsed_s),
+            process_rss_mib=run.tally.rss_mib(use) if use else None,
             active_tests=0,
             host=host,
         )
 
 
-def _cpu_percent(use: HostUse | None, elapsed_ns: int) -> float | None:
-    if use is None or not use.complete or elapsed_ns <= 0:
+def _cpu_percent(use: HostUse | None, elapsed_s: float) -> float | None:
+    if use is None or not use.complete or elapsed_s <= 0:
         return None
-    return 100 * use.cpu_s / (elapsed_ns / 1e9)
+    return 100 * use.cpu_s / elapsed_s
 
 
 def naive_text(unix_us: int) -> str:

@@ -1,5 +1,6 @@
 """Points, ticks and metrics.json of a run without GPU."""
 
+import dataclasses
 import json
 
 import pytest
@@ -170,3 +171,38 @@ def test_summary(built):
 def test_summary_and_metrics_json_wait_for_the_batches():
     made = build(FakeRun(CASES))
     assert (made.summary, made.metrics_json) == ({}, [])
+
+
+@dataclasses.dataclass
+class TwoSessions(FakeRun):
+    """A run whose first two attempts are those of an earlier or another session."""
+
+    def part_of(self, place):
+        return int(place > 1)
+
+
+def sampled(number, worker, mib, start_s, end_s):
+    facts = {"host": "h1", "worker_id": worker, "cpu_s": 1.0, "rss_mib": mib}
+    return record(number, spans=root_spans(start_s, end_s), **facts)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "cpu", "mib"),
+    [(100.0, 3.0 / 6.0, 70.0), (3.0, 3.0 / 5.0, 220.0)],
+    ids=["resumed after a gap", "merged, at one time"],
+)
+def test_a_tick_knows_the_sessions_of_a_run(start_s, cpu, mib):
+    cases = [
+        sampled(1, "gw0", 100.0, 0.0, 4.0),
+        sampled(2, "gw1", 50.0, 1.0, 3.0),
+        sampled(3, "gw0", 70.0, start_s, start_s + 2.0),
+    ]
+    ticks = [
+        row
+        for name, batch in build(TwoSessions(cases)).batches()
+        if name == "metrics"
+        for row in batch.to_pylist()
+    ]
+    (tick,) = ticks
+    assert tick["process_cpu_percent"] == pytest.approx(100 * cpu), "the gap is no time of the run"
+    assert tick["process_rss_mib"] == mib, "of the processes that there were at the end"
