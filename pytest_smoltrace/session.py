@@ -56,6 +56,7 @@ class SmoltraceSession:
         self.problems: list[str] = []
         shared = self.coordination if self.role.logs_reports else None
         self.signals = Signals(self.role, shared.remove if shared else None)
+        config.add_cleanup(self.signals.restore)
         self._controller = Controller(self)
         config.pluginmanager.register(self._controller, "smoltrace-controller")
         waits = self.coordination.waits if self.coordination else None

@@ -33,7 +33,10 @@ class Signals:
     """What SIGINT and SIGTERM do in one process; a handler of somebody else stays in force."""
 
     def __init__(self, role: Role, give_back: Callable[[], None] | None = None) -> None:
-        """Take the part of this process, and what to do before a late signal ends it."""
+        """Take the part of this process, and what to do before SIGTERM ends it.
+
+        That is before the session begins and after it has ended.
+        """
         self._give_back = give_back
         self.cause: str | None = None
         """What interrupted the session; None when nothing did."""
@@ -45,12 +48,19 @@ class Signals:
         self._over = False
         self._held: int | None = None
         self._before: Any = None
+        if give_back is not None:
+            self._take(self._end)
 
     def install(self, session: pytest.Session) -> None:
         """Take SIGTERM over until the session ends."""
         self._session = session
-        if _is_main() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._before = signal.signal(signal.SIGTERM, self._stop)
+        self._take(self._stop)
+
+    def _take(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if _is_main() and (is_free or self._is_mine(signal.SIGTERM)):
+            before = signal.signal(signal.SIGTERM, handler)
+            self._before = before if is_free else self._before
 
     def restore(self) -> None:
         """Give SIGTERM back."""

@@ -400,6 +400,26 @@ def test_a_second_signal_ends_the_building_of_datasets(start, signum):
     }
 
 
+@pytest.mark.parametrize("hook", ["pytest_configure", "pytest_terminal_summary"])
+def test_sigterm_outside_of_the_session_leaves_nothing_behind(start, pytester, monkeypatch, hook):
+    place = pytester.path / "tmp"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    session = start(
+        PASSES,
+        conftest=f"""
+@pytest.hookimpl(trylast=True)
+def {hook}():
+    assert [path.name.startswith("smoltrace-") for path in _pathlib.Path("tmp").iterdir()]
+    hang("here")
+""",
+    )
+    session.reaches("here")
+    session.signal(signal.SIGTERM).ends()
+    assert session.ret == -signal.SIGTERM
+    assert list(place.iterdir()) == []
+
+
 SWALLOWS = """
 from conftest import hang
 
