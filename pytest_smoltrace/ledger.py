@@ -144,6 +144,7 @@ class Ledger:
         """Write that a case starts."""
         if self.opened:
             self._started = True
+            nodeid = self._redactor.text(nodeid)  # as the plan has it
             self._left.discard(nodeid)
             self._running[worker] = nodeid
             self._writer.open_case(nodeid, worker, time.time_ns())
@@ -169,13 +170,13 @@ class Ledger:
 
     def lost(self, nodeid: str, worker: str, *, interrupted: bool) -> None:
         """Write that a worker ended while it ran a case; nothing when it ran no eval case."""
+        nodeid = self._redactor.text(nodeid)  # as the plan has it
         # xdist takes a worker that died after a case for one that died in it.
         ended = nodeid not in self._left and self._running.get(worker) != nodeid
         if not self.opened or ended:
             return
         self._left.discard(nodeid)
         cases = self._planned_cases()
-        nodeid = self._redactor.text(nodeid)  # as the plan has it
         if nodeid in cases or not self._planned:
             declared = cases.get(nodeid) or Declared(case_id=nodeid, nodeid=nodeid)
             trace = uuid.uuid4().hex

@@ -354,3 +354,26 @@ def test_without_protection_all_of_them_are_found(session):
     seen = leaks(places)
     for place in ("stdout", "junit.xml decoded", "log.txt", ".smoltrace" + journal(places)):
         assert {name for name, where in seen if where == place} == set(PLANTED), place
+
+
+SECRET_IDS = """
+import os
+import pytest
+
+@pytest.mark.parametrize("n", range(3), ids=lambda n: f"{n}-" + os.environ["ACME_API_KEY"])
+def test_case(ask, n):
+    if n == 0 and os.environ.get("TROUBLE"):
+        os.kill(os.getpid(), 9)
+    ask(f"answer {n}")
+"""
+
+
+def test_a_case_with_a_secret_in_its_id_is_known_again(suite, monkeypatch):
+    monkeypatch.setenv("ACME_API_KEY", "sk-1234567890abcdef1234567890abcdef")
+    whole = suite("--smoltrace-budget-tokens=250", source=SECRET_IDS)
+    # The budget was spent by the last case: it stopped nothing.
+    assert (whole.ret, whole.stop_reason) == (0, "completed"), whole.out
+    monkeypatch.setenv("TROUBLE", "yes")
+    died = suite("-n", "1", "--smoltrace-dir=other", source=SECRET_IDS)
+    assert "passed         2 of 2" in died.out
+    assert "1 worker_crash (not scored)" in died.out
