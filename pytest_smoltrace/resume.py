@@ -64,7 +64,7 @@ class Resumption:
         """What the header of the session says."""
         planned = len(self.run.planned) or "an unknown number of"
         failed = f", {self.failed} of them failed" if self.failed else ""
-        return f"smoltrace: resumes it: {len(self.done)} of {planned} cases are finished{failed}"
+        return f"smoltrace: resumed: {len(self.done)} of {planned} cases are finished{failed}"
 
     def verdict(self, status: int) -> tuple[int, list[str]]:
         """Return the exit code of the whole run, and why it is not this session's.

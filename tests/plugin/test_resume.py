@@ -82,7 +82,7 @@ def test_a_killed_run_is_finished(trouble, workers):
     # The case that failed is finished too; only its verdict is that of the whole run.
     assert resumed.ran == names(5, 6, 7) | {"test_skipped": 1}
     assert resumed.ret == 1
-    assert "smoltrace: resumes it: 5 of 9 cases are finished, 1 of them failed" in resumed.out
+    assert "smoltrace: resumed: 5 of 9 cases are finished, 1 of them failed" in resumed.out
     assert "1 case failed before the run was resumed" in resumed.out
     rows = resumed.rows("results")
     assert len(rows) == 10

@@ -32,10 +32,10 @@ def check_pytest(command):
     assert {"--smoltrace-shard", "--smoltrace-dir", "--smoltrace-model"} <= flags
 
 
-def check_merge(command):
+def check_merge(command, output="merged"):
     args = cli._parser().parse_args(command.split()[1:])
     assert args.run is cli._merge
-    assert str(args.output) == "merged"
+    assert str(args.output) == output
 
 
 def test_the_options_of_the_section_exist():
@@ -69,7 +69,7 @@ def test_the_workflow():
 
 
 GATE = re.search(r"jq -e '(.*?)'", block("bash"))[1]
-DONE = {"run_status": "completed", "success_rate": 95.0}
+DONE = {"run_status": "completed", "errored_tests": 0, "success_rate": 95.0}
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
@@ -81,6 +81,7 @@ DONE = {"run_status": "completed", "success_rate": 95.0}
         ([], False),
         ([DONE, DONE | {"run_status": "partial"}], False),
         ([DONE, DONE | {"success_rate": 89.9}], False),
+        ([DONE | {"errored_tests": 12}], False),
         ([DONE | {"success_rate": None}], False),
     ],
 )
@@ -126,7 +127,7 @@ def test_the_slurm_array(monkeypatch):
         (option,) = [word for word in command if word.startswith("--smoltrace-shard=")]
         given.append(shard(option.partition("=")[2]))
     assert [(one.index, one.count) for one in given] == [(n, 16) for n in range(1, 17)]
-    check_merge(merge)
+    check_merge(merge, "nightly-7/merged")
 
 
 def test_the_hugging_face_jobs(monkeypatch):
