@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.errors import ConfigError, JournalError
-from pytest_smoltrace.presence import Presence, host_id
+from pytest_smoltrace.presence import Presence, host_id, sweep
 from pytest_smoltrace.slots import Slot, Slots, digest, file_lock
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class Coordination:
                 "set TMPDIR to one that exists"
             ) from error
         created.presence.enter()
+        # What sessions left behind that were killed alone.
+        sweep(created.directory.parent, _prefix())
         return created
 
     @classmethod

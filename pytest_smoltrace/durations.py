@@ -39,6 +39,8 @@ def load(config: RunConfig) -> Durations | None:
         ConfigError: There is no such run, or it cannot be read.
     """
     shard, name = config.shard, config.shard_durations
+    if shard is None and name is not None and config.origins.get("shard_durations") == "flag":
+        raise ConfigError("--smoltrace-shard-durations needs --smoltrace-shard=I/N")
     if shard is None:
         return None
     if name is None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import shutil
+import time
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ except ImportError:  # Windows, where nobody is present and nothing is removed
     fcntl = None  # type: ignore[assignment]
 
 MEMBERS: Final = "members"
+_LONG_S: Final = 86400.0
 
 
 class Presence:
@@ -73,6 +75,23 @@ class Presence:
             raise
         os.close(descriptor)
         return None
+
+
+def sweep(parent: Path, prefix: str) -> None:
+    """Remove directories in which processes were present, none is, and nothing changed for long.
+
+    A young one may be of another session in this process, which its own lock does not keep out.
+    """
+    for directory in parent.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            if fcntl is None or time.time() - directory.stat().st_mtime < _LONG_S:
+                continue
+            descriptor = os.open(directory / MEMBERS, os.O_RDWR)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(directory)
+            finally:
+                os.close(descriptor)
 
 
 def host_id() -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.option_table import OPTIONS
-from pytest_smoltrace.rows.suite import demands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +24,8 @@ MAY_DIFFER = frozenset({
 _VERSIONS = {"git_sha": "git", "python_version": "Python"}
 """Key of an environment -> what it is called."""
 
+_NOT_COMPARED = frozenset({"nodeid", "dataset", "dataset_revision", "trials"})
+"""What a declaration says of its place, not of the case."""
 _SHOWN = 3
 """Differences that are named; the others are counted."""
 
@@ -91,11 +93,17 @@ def _differences(
     for key, case in first.items():
         if key not in second:
             yield f"{_name(key)} is only in {names[0]}"
-        elif demands(case) != demands(second[key]):
-            yield f"{_name(key)} does not ask for the same"
+        elif changed := _changed(case, second[key]):
+            yield f"{_name(key)} has another {' and '.join(changed)}"
         elif case.nodeid != second[key].nodeid:
             yield f"{_name(key)} is {case.nodeid} and {second[key].nodeid}"
     yield from (f"{_name(key)} is only in {names[1]}" for key in second if key not in first)
+
+
+def _changed(one: Declared, other: Declared) -> list[str]:
+    """Return what two declarations of a case say differently, all that a row would show."""
+    names = (field.name for field in fields(one) if field.name not in _NOT_COMPARED)
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
 def _name(key: Key) -> str:

@@ -67,7 +67,7 @@ class SmoltraceSession:
     def _new_facts(self) -> SessionFacts:
         """Decide what holds for every process, from the runs that this session builds on."""
         facts = dist.new_facts(self.config.run_id, self.coordination)
-        if self.config.shard is not None:
+        if self.config.shard is not None or self.config.shard_durations is not None:
             from pytest_smoltrace import durations
 
             known = durations.load(self.config)

@@ -20,13 +20,24 @@ def failures(
     failed = [case for case in cases if case["scored"] and case["error_type"]]
     if failed:
         yield line("failed", f"{ranked(Counter(case['error_type'] for case in failed))}{note}")
-    unscored = Counter(case["error_type"] for case in cases if not case["scored"])
-    # The cases that a long run leaves out are in its leaderboard rows, without their reruns.
-    kinds = unscored_of(runs) if left_out else unscored
+    unscored = [case for case in cases if not case["scored"]]
+    # The cases that a long run leaves out are in its leaderboard rows.
+    lasting = (
+        unscored_of(runs) if left_out else _kinds(c for c in unscored if c.get("counted", True))
+    )
+    again = _kinds(case for case in unscored if not case.get("counted", True))
     for category in UNSCORED:
-        errors = Counter({k: n for k, n in kinds.items() if CATEGORY.get(k) == category})
-        if errors:
-            yield line(f"{category} errors", f"{ranked(errors)} (not scored)")
+        told = [
+            f"{ranked(errors)} ({what})"
+            for kinds, what in ((lasting, "not scored"), (again, "run again"))
+            if (errors := {k: n for k, n in kinds.items() if CATEGORY.get(k) == category})
+        ]
+        if told:
+            yield line(f"{category} errors", ", ".join(told))
+
+
+def _kinds(cases: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    return Counter(case["error_type"] for case in cases)
 
 
 def exit_reason(status: int | None, runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -71,6 +71,7 @@ def case_line(attempt: Attempt) -> dict[str, Any]:
         "trial": declared.trial,
         "attempt": attempt.record.attempt,
         "outcome": attempt.record.outcome,
+        "counted": attempt.standing.counted,
         "scored": attempt.standing.scored,
         "duration_ms": attempt.times.call_ms if attempt.times.end_us is not None else None,
         "cost_usd": attempt.llm.cost.total_usd,

@@ -235,7 +235,7 @@ def test_a_case_that_demands_more_is_another_suite(trouble):
         '@pytest.mark.smoltrace(max_steps=3)\n@pytest.mark.parametrize("n"',
     )
     refused = trouble("", "--smoltrace-resume=last", source=harder)
-    assert "test_case[0]' (m, tool) does not ask for the same" in refused.refused()
+    assert "test_case[0]' (m, tool) has another max_steps" in refused.refused()
     assert "5 more" in refused.err
 
 

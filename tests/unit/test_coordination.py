@@ -9,6 +9,7 @@ import socketserver
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -566,3 +567,26 @@ def test_workers_of_another_host_share_a_directory_of_their_own(monkeypatch, tmp
 def test_an_object_that_is_not_used_writes_nothing(tmp_path):
     Coordination(tmp_path / "a" / "b", "gw0")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_what_a_killed_session_left_is_swept_after_a_day(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = (
+        "import os, signal\n"
+        "from pytest_smoltrace.coordination import Coordination\n"
+        "print(Coordination.create().directory, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    run = [sys.executable, "-c", script]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    old, young = (
+        Path(subprocess.run(run, capture_output=True, text=True, check=False, env=env).stdout[:-1])
+        for _ in range(2)
+    )
+    os.utime(old, (1, 1))
+    alive = Coordination.create()
+    os.utime(alive.directory, (1, 1))
+    check = "from pytest_smoltrace.coordination import Coordination; Coordination.create().remove()"
+    subprocess.run([sys.executable, "-c", check], check=True, env=env)
+    assert [old.exists(), young.exists(), alive.directory.exists()] == [False, True, True]
+    alive.remove()

@@ -13,8 +13,8 @@ from urllib.parse import quote, quote_plus
 import orjson
 import pytest
 
-from pytest_smoltrace.codec import Plan
 from pytest_smoltrace.causes import one_line
+from pytest_smoltrace.codec import Plan
 from pytest_smoltrace.facts import Declared, Footer, Header
 from pytest_smoltrace.journal import JournalWriter
 from pytest_smoltrace.redaction import Redactor, redacted, redacted_url

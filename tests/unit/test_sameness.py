@@ -60,8 +60,8 @@ def test_the_order_of_a_suite_does_not_matter():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"prompt": "other"}, "does not ask for the same"),
-        ({"max_steps": 3}, "does not ask for the same"),
+        ({"prompt": "other"}, "has another prompt"),
+        ({"max_steps": 3, "tags": ("new",)}, "has another tags and max_steps"),
         ({"nodeid": "test_b.py::x"}, "is test_a.py::test[c2] and test_b.py::x"),
     ],
 )
@@ -70,8 +70,8 @@ def test_a_case_that_changed(change, words):
     assert suite_differences(SUITE, other) == [f"case 'c2' (m-1, tool) {words}"]
 
 
-def test_what_only_describes_a_case_may_change():
-    other = [replace(case, tags=("new",), difficulty="hard") for case in SUITE]
+def test_where_a_case_comes_from_may_change():
+    other = [replace(case, dataset="b.jsonl", dataset_revision="2") for case in SUITE]
     assert suite_differences(SUITE, other) == []
 
 

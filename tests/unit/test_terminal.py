@@ -47,6 +47,7 @@ def case(name, **changes):
         "trial": 0,
         "attempt": 0,
         "outcome": "passed",
+        "counted": True,
         "scored": True,
         "duration_ms": 1000.0,
         "cost_usd": 0.001,
@@ -86,6 +87,18 @@ def summary(*runs, cases=CASES):
 
 def lines(value, verbose=0, **arguments):
     return list(terminal.summary_lines(value, verbose=verbose, **arguments))
+
+
+def test_an_attempt_that_was_run_again_is_told_apart():
+    again = [
+        unscored("six", "llm_auth") | {"counted": False},
+        unscored("ten", "worker_crash", "harness") | {"counted": False},
+    ]
+    found = lines(summary(run(), cases=[*CASES, *again]))
+    assert (
+        "infra errors   2 llm_rate_limit, 1 llm_auth (not scored), 1 llm_auth (run again)" in found
+    )
+    assert "harness errors 1 setup_error (not scored), 1 worker_crash (run again)" in found
 
 
 def test_summary_of_one_run(tmp_path):
