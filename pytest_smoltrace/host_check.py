@@ -57,6 +57,8 @@ class Answer:
     facts: Mapping[str, Any]
     differences: tuple[str, ...]
     """What is another there than here, a line each."""
+    shares_loopback: bool
+    """Whether 127.0.0.1 is the same there and here."""
 
 
 def check(placements: Iterable[Placement], questions: Questions) -> tuple[Answer, ...]:
@@ -74,7 +76,14 @@ def check(placements: Iterable[Placement], questions: Questions) -> tuple[Answer
         problem = _problem(facts, here, hosts[host], questions)
         if problem:
             raise ConfigError(f"{host}: {problem}")
-        answers.append(Answer(host=host, facts=facts, differences=tuple(_differ(facts, here))))
+        answers.append(
+            Answer(
+                host=host,
+                facts=facts,
+                differences=tuple(_differ(facts, here)),
+                shares_loopback=facts["loopback"] == here["loopback"],
+            )
+        )
     return tuple(answers)
 
 

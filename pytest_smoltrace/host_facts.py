@@ -48,6 +48,7 @@ def gather(asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "root": root,
         "hostname": socket.gethostname(),
+        "loopback": _loopback(),
         "python": platform.python_version(),
         "executable": sys.executable,
         "versions": {name: _version(name, module) for name, module in asked["packages"].items()},
@@ -59,6 +60,15 @@ def gather(asked: dict[str, Any]) -> dict[str, Any]:
         "unset": [name for name in asked["variables"] if not os.environ.get(name)],
         "unreachable": [address for address in asked["addresses"] if not _answers(*address)],
     }
+
+
+def _loopback() -> list[str] | None:
+    """Name what 127.0.0.1 belongs to; None where that cannot be told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:  # noqa: PTH123
+            return [stream.read().strip(), os.readlink("/proc/self/ns/net")]  # noqa: PTH115
+    except OSError:
+        return None
 
 
 def _in(root: str, path: str) -> str:

@@ -1,14 +1,16 @@
 """A hosts file, its mistakes, and the placements that it stands for."""
 
 import shlex
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import execnet
 import pytest
 
-from pytest_smoltrace import dist, host_check, host_facts, host_gpus, hosts
+from pytest_smoltrace import dist, gateways, host_check, host_facts, host_gpus, hosts
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.host_check import Answer, Questions
 from pytest_smoltrace.hosts import Host, Placement, forwarded, is_remote, load, moved, placements
@@ -384,7 +386,8 @@ def place(host, *, ssh=True, **env):
 
 def answer(host, uuids=(), **shown):
     gpus = [["H100", uuid] for uuid in uuids]
-    return Answer(host=host, facts={"gpus": gpus, "shown": shown}, differences=())
+    facts = {"gpus": gpus, "shown": shown}
+    return Answer(host=host, facts=facts, differences=(), shares_loopback=True)
 
 
 def ids(found):
@@ -449,3 +452,30 @@ def test_bundles_are_compressed_where_they_leave_the_host(spec, remote):
     assert (isinstance(sent, bytes) and len(sent) < 100) if remote else sent == bundle
     assert dist.detach(report, dist.BUNDLE) == bundle
     assert not hasattr(report, dist.BUNDLE)
+
+
+def test_workers_of_rerunfailures_need_the_same_loopback(pytestconfig):
+    def config(name):
+        return SimpleNamespace(pluginmanager=SimpleNamespace(hasplugin=lambda each: each == name))
+
+    near = answer("near")
+    far = replace(answer("far"), shares_loopback=False)
+    gateways._check_plugins(config("rerunfailures"), [near])
+    gateways._check_plugins(config("other"), [near, far])
+    with pytest.raises(ConfigError, match=r"^far: workers of pytest-rerunfailures .* -p no:rerun"):
+        gateways._check_plugins(config("rerunfailures"), [near, far])
+    assert pytestconfig.pluginmanager.hasplugin("rerunfailures")  # it is called so
+
+
+def test_another_network_namespace_has_another_loopback():
+    source = "from pytest_smoltrace import host_facts as h, presence as p\n"
+    code = f"{source}print(h._loopback()[1], p.host_id())"
+    if subprocess.run(["unshare", "-n", "true"], check=False).returncode:
+        pytest.skip("no network namespace can be made")
+    run = [sys.executable, "-c", code]
+    here, again, there = (
+        subprocess.run([*command, *run], check=True, capture_output=True).stdout
+        for command in ([], [], ["unshare", "-n"])
+    )
+    assert here == again
+    assert here.split()[0] != there.split()[0]
