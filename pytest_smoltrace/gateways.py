@@ -96,6 +96,7 @@ def connect(config: pytest.Config, run_config: RunConfig) -> None:
     try:
         preflight.check_remote([one.host for one in places if one.chdir], run_config.limits)
         answers = host_check.check(places, elsewhere.questions(config, run_config))
+        _check_plugins(config, answers)
         shares = host_gpus.shares(places, answers, run_config.gpus_per_worker)
     except ConfigError as error:
         raise pytest.UsageError(redacted(str(error))) from None
@@ -230,6 +231,16 @@ def _check_command_line(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"--smoltrace-hosts says where cases run, {name} does too: leave one of them out"
             )
+
+
+def _check_plugins(config: pytest.Config, answers: Sequence[Answer]) -> None:
+    """Refuse a plugin whose workers look for their controller on their own host."""
+    away = [answer.host for answer in answers if not answer.shares_loopback]
+    if away and config.pluginmanager.hasplugin("rerunfailures"):
+        raise ConfigError(
+            f"{away[0]}: workers of pytest-rerunfailures call 127.0.0.1 and cannot reach this "
+            "machine from there; add -p no:rerunfailures"
+        )
 
 
 def _span(workers: Sequence[str]) -> str:
