@@ -45,9 +45,12 @@ class Gpus:
         """Spec of a worker, its GPUs and all; xdist uses the spec again when the worker dies."""
 
     def pytest_report_header(self) -> list[str]:
-        """Say why `-n auto` starts as many workers as it does."""
+        """Say why `-n auto` starts as many workers as it does, and what has no effect."""
         note = self._pytest.stash.get(_NOTE, None)
-        return [f"smoltrace: {note}"] if note else []
+        lines = [f"smoltrace: {note}"] if note else []
+        if self._size > 1 and not pool_of(self._pytest).ids:
+            lines.append(f"smoltrace: --smoltrace-gpus-per-worker={self._size}: no GPU is visible")
+        return lines
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:

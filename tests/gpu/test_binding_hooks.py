@@ -283,3 +283,10 @@ def test_who_says_how_many_has_the_last_word(listed, monkeypatch):
 def test_available_memory_is_no_more_than_the_machine_has():
     available, whole = machine.available_memory_mib(), machine.detect().memory_gb
     assert available is None or 0 < available <= whole * 1024
+
+
+@pytest.mark.parametrize(("size", "found", "said"), [(1, 0, 0), (3, 0, 1), (3, 4, 0)])
+def test_a_number_of_gpus_without_any_is_said(listed, size, found, said):
+    listed(found)
+    lines = Gpus(config(), size).pytest_report_header()
+    assert lines == ["smoltrace: --smoltrace-gpus-per-worker=3: no GPU is visible"] * said
