@@ -216,12 +216,13 @@ class Trial:
 
     def strike(self, pid: int, strike: Strike, rng: random.Random, pace: Pace) -> None:
         """Wait for a moment of chance, and strike."""
-        moment = rng.uniform(-BEFORE, CASES + AFTER)
-        self.reaches(pid, min(max(0, int(moment)), CASES))
+        cases = CASES - len({node for node, outcome in self.logged if outcome == "passed"})
+        moment = rng.uniform(-BEFORE, cases + AFTER)
+        self.reaches(pid, min(max(0, int(moment)), cases))
         if moment < 0:
             time.sleep((1 + moment / BEFORE) * pace.start_s)
-        elif moment > CASES:
-            time.sleep((moment - CASES) / AFTER * pace.end_s)
+        elif moment > cases:
+            time.sleep((moment - cases) / AFTER * pace.end_s)
         else:
             time.sleep(rng.uniform(0, 0.03))
         victim = self._victim(pid, strike, rng)
@@ -230,8 +231,8 @@ class Trial:
         )
         self.strikes.append(strike)
         if victim is not None:
-            # Workers end before the datasets are built.
-            alone = strike.target == "group" or moment > CASES
+            # Workers join after the controller and end before the datasets are built.
+            alone = strike.target == "group" or not 0 < self.reports() < cases
             self.unsurvived += strike.kills_controller and alone
             _signal(victim, strike)
 
@@ -401,8 +402,8 @@ def check_spent(trial: Trial) -> None:
     assert trial.run_directory is not None
     served: dict[str, int] = defaultdict(int)
     for line in _lines(trial.folder / "served.jsonl"):
-        one = json.loads(line)
-        if one["prompt_tokens"] is not None:
+        one = json.loads(line)  # without a case: the client died while it asked
+        if one["case"] is not None and one["prompt_tokens"] is not None:
             served[one["case"]] += one["prompt_tokens"] + one["completion_tokens"]
     known: dict[str, int] = defaultdict(int)
     cut = set()

@@ -27,6 +27,7 @@ ROUNDS = 8
 SEED = "SMOLTRACE_KILL_SEED"
 WORKERS = ("-n", str(km.WORKERS))
 KILLED = [strike for strike in km.STRIKES if strike.kills_controller]
+DISTS = ("--dist=load", "--dist=worksteal")
 RESUME = ("--smoltrace-resume=last",)
 COMPLETED, CRASH, INTERRUPTED = "completed", "crash", "interrupted"
 
@@ -93,7 +94,7 @@ def seeded(strike: km.Strike, number: int, trial: km.Trial) -> random.Random:
 )
 def test_a_strike(undisturbed, trial, strike, number):
     rng = seeded(strike, number, trial)
-    struck(undisturbed, trial, strike, rng, *WORKERS)
+    struck(undisturbed, trial, strike, rng, *WORKERS, rng.choice(DISTS))
     if number % 3 == 2:
         struck(undisturbed, trial, rng.choice(km.STRIKES), rng, *WORKERS)
     check_whole(undisturbed, trial, *rng.choice([(), ("-n", "2"), WORKERS]))
