@@ -321,7 +321,7 @@ def test_paths_start_where_they_were_written(read, pytester, monkeypatch):
     below = pytester.mkdir("below")
     pytester.makefile(".ini", pytest=f"[pytest]\n{ini}")
     monkeypatch.chdir(below)
-    config = pytester.parseconfigure("-p", "no:smoltrace", "-p", "read_options", OPENAI)
+    config = pytester.parseconfigure(*PLUGINS, OPENAI)
     assert config.smoltrace_read.directory == pytester.path / "stored"
     assert config.smoltrace_read.prices == pytester.path / "p.toml"
 
@@ -386,7 +386,7 @@ def test_options_travel_to_xdist_workers_as_plain_values(pytester):
 def test_help_names_every_flag_and_variable(pytester):
     pytester.makepyfile(read_options=PLUGIN)
     pytester.syspathinsert()
-    result = pytester.runpytest_inprocess("-p", "no:smoltrace", "-p", "read_options", "--help")
+    result = pytester.runpytest_inprocess(*PLUGINS, "--help")
     text = result.stdout.str()
     for option in options.OPTIONS:
         assert option.flag in text
