@@ -39,6 +39,9 @@ class SmoltraceSession:
         self.config = run_config
         self.role = dist.role_of(config)
         self.coordination = None if runs_nothing(config) else dist.coordinate(config, self.role)
+        shared = self.coordination if self.role.logs_reports else None
+        self.signals = Signals(self.role, shared.remove if shared else None)
+        config.add_cleanup(self.signals.restore)
         self.services = Services(config, run_config)
         self._pytest = config
         self.resumed: Resumption | None = None
@@ -54,9 +57,6 @@ class SmoltraceSession:
         self.ledger = ledger if self.role.logs_reports else None
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
-        shared = self.coordination if self.role.logs_reports else None
-        self.signals = Signals(self.role, shared.remove if shared else None)
-        config.add_cleanup(self.signals.restore)
         self._controller = Controller(self)
         config.pluginmanager.register(self._controller, "smoltrace-controller")
         waits = self.coordination.waits if self.coordination else None
