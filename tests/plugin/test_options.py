@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_smoltrace import options
-from pytest_smoltrace.config import Generation, Limits, ModelSpec
+from pytest_smoltrace.config import Generation, Limits, ModelSpec, Shard
 
 PLUGIN = """
 from pytest_smoltrace.options import read, register as pytest_addoption
@@ -115,7 +115,16 @@ def test_every_option_has_an_effect(read, pytester):
         "--smoltrace-purpose=regression",
         "--smoltrace-hardware=M9",
         "--smoltrace-hide-content",
+        "--smoltrace-resume=last",
+        "--smoltrace-shard=2/3",
+        "--smoltrace-shard-durations=night-0",
+        "--smoltrace-hosts=hosts.toml",
+        "--smoltrace-gpus-per-worker=2",
+        "--smoltrace-fsync=case",
     )
+    assert (config.resume, config.shard) == ("last", Shard(index=2, count=3))
+    assert (config.shard_durations, config.hosts) == ("night-0", pytester.path / "hosts.toml")
+    assert (config.gpus_per_worker, config.fsync) == (2, "case")
     assert config.base_url == "https://llm.example.com/v1"
     assert config.agent_types == ("tool", "code")
     assert config.stream is False
