@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, forks, kills")
 
-ROUNDS = 8
+ROUNDS = int(os.environ.get("SMOLTRACE_KILL_ROUNDS", "8"))
 """Times that each strike falls."""
 SEED = "SMOLTRACE_KILL_SEED"
 WORKERS = ("-n", str(km.WORKERS))
