@@ -296,8 +296,9 @@ def test_a_broken_run(suite, pytester):
     run.refused("--smoltrace-shard-durations: ", "the header line is torn or missing")
 
 
-def test_durations_without_shards_say_nothing(suite):
-    run = suite(
-        "--smoltrace-shard-durations=none", source="def test_one(ask):\n    ask('answer x')"
-    )
-    run.result.assert_outcomes(passed=1)
+def test_durations_without_shards(suite, monkeypatch):
+    """A project may set them once for all its jobs; who types them means a shard."""
+    source = "def test_one(ask):\n    ask('answer x')"
+    suite("--smoltrace-shard-durations=none", source=source).refused("needs --smoltrace-shard=I/N")
+    monkeypatch.setenv("SMOLTRACE_SHARD_DURATIONS", "none")
+    suite(source=source).result.assert_outcomes(passed=1)
