@@ -61,9 +61,8 @@ class Forks:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        # Its end of file ends the process.
+        self._process.communicate()
 
     def pytest(self, folder: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         """Start a session in the folder and return its process id, which names its group too."""
