@@ -60,8 +60,8 @@ def undisturbed(tmp_path_factory):
             assert trial.run_directory is not None
             tables = equality.read(trial.run_directory)
             km.check_rows(trial, tables)
-            km.check_board(trial, {COMPLETED})
-            km.check_spent(trial)
+            km.check_board(trial, tables, {COMPLETED})
+            km.check_spent(trial, tables)
         finally:
             trial.stop()
         yield Undisturbed(
@@ -111,7 +111,7 @@ def test_sessions_that_are_no_forks(undisturbed, trial, strike):
         build = [sys.executable, "-c", command, "build", "last"]
         done = subprocess.run(build, check=True, cwd=trial.folder, capture_output=True, text=True)
         assert "the session was killed before it ended" in done.stderr
-        km.check_rows(trial, undisturbed.tables)
+        km.check_rows(trial, equality.read(trial.run_directory))
     check_whole(undisturbed, trial, *WORKERS)
 
 
@@ -127,17 +127,14 @@ def struck(undisturbed, trial, strike, rng, *options):
     if trial.run_directory is None:
         assert not trial.logged, trial.story()
         return
-    built = None
-    if not strike.kills_controller:
-        km.check_files(trial, undisturbed.directory)
-        built = equality.read(trial.run_directory)
+    built = None if strike.kills_controller else km.check_files(trial, undisturbed.directory)
     finish(trial.run_directory)
-    km.check_files(trial, undisturbed.directory)
-    if built is not None:
-        again = equality.read(trial.run_directory)
-        assert equality.differences(built, again) == [], trial.story()
-    km.check_rows(trial, undisturbed.tables)
-    km.check_board(trial, {COMPLETED, *map(ending, trial.strikes)})
+    tables = km.check_files(trial, undisturbed.directory)
+    assert built in (None, tables), trial.story()
+    passed = km.check_rows(trial, tables)
+    found = equality.case_differences(undisturbed.tables, tables, passed)
+    assert found == [], "\n".join([*found[:20], trial.story()])
+    km.check_board(trial, tables, {COMPLETED, *map(ending, trial.strikes)})
 
 
 def ending(strike):
@@ -151,9 +148,9 @@ def check_whole(undisturbed, trial, *options):
     pid = trial.start(*options, *(RESUME * began))
     assert trial.wait(pid) == pytest.ExitCode.OK, trial.story()
     km.check_nothing_left(trial)
-    km.check_files(trial, undisturbed.directory)
-    km.check_rows(trial, undisturbed.tables)
-    km.check_board(trial, {COMPLETED})
-    km.check_spent(trial)
-    found = equality.compare(undisturbed.directory, trial.run_directory, counted=True)
+    tables = km.check_files(trial, undisturbed.directory)
+    km.check_rows(trial, tables)
+    km.check_board(trial, tables, {COMPLETED})
+    km.check_spent(trial, tables)
+    found = equality.differences(undisturbed.tables, tables, counted=True)
     assert found == [], "\n".join([*found[:20], trial.story()])
