@@ -364,6 +364,8 @@ def check_rows(trial: Trial, tables: equality.Tables) -> set[str]:
     assert len({row["trace_id"] for row in rows}) == len(rows), story
     assert sorted(row["trace_id"] for row in rows) == sorted(t["trace_id"] for t in tables.traces)
     known = Counter((row["nodeid"], row["outcome"]) for row in rows)
+    again = {key for key, n in known.items() if key[1] == "passed" and n > 1}
+    assert not again, f"run again although they had passed: {again}\n{story}"
     lost = trial.logged - known
     assert not lost, f"{lost}\n{story}"
     more = known - trial.logged
