@@ -338,5 +338,5 @@ def test_a_rerun_replaces_what_the_infrastructure_spoiled_and_nothing_else(
     }
     (board,) = finished.leaderboard
     assert (board["num_tests"], board["successful_tests"], board["errored_tests"]) == (2, 1, 0)
-    assert "infra errors   1 llm_rate_limit (not scored)" in finished.output.splitlines()
+    assert "infra errors   1 llm_rate_limit (run again)" in finished.output.splitlines()
     assert [one.status for one in finished.of("after-infra", "after-agent")] == [429, 200, 200, 200]
