@@ -28,9 +28,10 @@ from pytest_smoltrace.capture.agent import AgentWatch
 from pytest_smoltrace.capture.model_tap import ModelTap
 from pytest_smoltrace.codec import encode_case
 from pytest_smoltrace.config import ModelSpec, RunConfig
-from pytest_smoltrace.facts import CaseRecord, Declared, Header
+from pytest_smoltrace.facts import CaseRecord, Declared
 from pytest_smoltrace.journal import JournalWriter
 from pytest_smoltrace.pricing import PriceBook
+from pytest_smoltrace.session_facts import Header
 from pytest_smoltrace.spending import pricer
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ import sessions
 
 from pytest_smoltrace import dist
 from pytest_smoltrace.codec import encode_case
-from pytest_smoltrace.facts import CaseRecord, Declared, Header, PhaseFact, SpanTable
+from pytest_smoltrace.facts import CaseRecord, Declared, PhaseFact, SpanTable
 from pytest_smoltrace.journal import JournalWriter
+from pytest_smoltrace.session_facts import Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

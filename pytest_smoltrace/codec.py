@@ -14,14 +14,12 @@ from pytest_smoltrace.facts import (
     CostParts,
     Declared,
     ErrorFact,
-    Footer,
-    Header,
     LLMCall,
-    Part,
     PhaseFact,
     SpanTable,
     ToolCall,
 )
+from pytest_smoltrace.session_facts import Footer, Header, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -131,6 +129,7 @@ def decode_case(
         if data["tool_calls"] is not None:
             data["tool_calls"] = tuple(map(_tool_call, data["tool_calls"]))
         data["tags"] = tuple(data["tags"])
+        data["ticks"] = tuple(map(tuple, data.get("ticks", ())))
     except (TypeError, KeyError, IndexError) as error:
         raise JournalError(f"a case line is not what this version writes: {error}") from error
     return _case(data)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_smoltrace.electricity import Electricity
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.suggestion import did_you_mean
 
@@ -108,6 +109,13 @@ class RunConfig:
     gpus_per_worker: int = 1
     fsync: str = "interval"
     """off, interval or case."""
+    gpu: str = "auto"
+    """auto, on or off: whether GPUs are measured."""
+    gpu_interval: float = 0.1
+    """Seconds from one sample to the next."""
+    hw_metrics: bool = False
+    """Whether live metrics also go by the names of OpenTelemetry's hardware conventions."""
+    electricity: Electricity = field(default_factory=Electricity)
     prices: Path | None = None
     submitted_by: str | None = None
     notes: str = ""

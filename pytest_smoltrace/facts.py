@@ -247,54 +247,12 @@ class CaseRecord:
     """CPU time that the process used during the case."""
     rss_mib: float | None = None
     """Resident memory of the process at the end of the case."""
+    ticks: tuple[tuple[int, float, float | None], ...] = ()
+    """Monotonic ns, CPU s of the process since the case began and its resident MiB, about each
+    second."""
+    clock: str | None = None
+    """What the monotonic clock of the process is shared with: one start of one machine."""
     gpu_uuids: tuple[str, ...] | None = None
     """GPUs that the process could use, sorted; None without GPU, or when unknown."""
     spans: SpanTable | None
     """None when tracing was off, the process died, or only heads are read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """First line of a journal: the session as it was started."""
-
-    session_id: str
-    started_unix_ns: int
-    plugin_version: str
-    config: Mapping[str, Any]
-    """Effective options without secrets."""
-    environment: Mapping[str, Any]
-    """Keys of `capture.environment.describe`."""
-    prices_version: str | None = None
-    service_name: str = "pytest-smoltrace"
-    workers: int = 1
-    shard: Mapping[str, Any] | None = None
-    """Part of the suite that was run: {index, count, division}; the division is a checksum of
-    which case is in which part. None when the whole suite was run."""
-    bindings: Mapping[str, list[str]] = field(default_factory=dict)
-    """Worker -> devices that it was bound to."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A further session of a run, from a `session` line: it was resumed, or merged from others."""
-
-    started_unix_ns: int
-    plugin_version: str
-    environment: Mapping[str, Any]
-    workers: int = 1
-    source: str | None = None
-    """Id of the run that the part was merged from; None when it was resumed."""
-    shard: Mapping[str, Any] | None = None
-    bindings: Mapping[str, list[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footer:
-    """Last line of a journal: how the session ended."""
-
-    ended_unix_ns: int
-    stop_reason: str
-    """completed, interrupted, maxfail, budget, deadline, crash or "error: ..."."""
-    exit_status: int
-    not_applied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Model -> setting -> why it could not be applied."""

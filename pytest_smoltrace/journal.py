@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from pytest_smoltrace.facts import Footer, Header, Part
+    from pytest_smoltrace.session_facts import Footer, Header, Part
 
 __all__ = [
     "JOURNAL_NAME",

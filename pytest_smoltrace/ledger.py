@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import asdict
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace import __version__
 from pytest_smoltrace.codec import decode_plan, encode_case, encode_line, load_line
 from pytest_smoltrace.errors import JournalError, UnwrittenError
-from pytest_smoltrace.facts import Declared, Footer, Header, Part
+from pytest_smoltrace.facts import Declared
 from pytest_smoltrace.journal import JOURNAL_NAME, JournalWriter, run_directory
 from pytest_smoltrace.run import lost_record
+from pytest_smoltrace.session_facts import Footer, Header, Part
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -89,6 +91,7 @@ class Ledger:
                 workers=workers,
                 shard={"index": shard.index, "count": shard.count} if shard else None,
                 bindings=self.bindings,
+                electricity=asdict(self._config.electricity),
             )
         )
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_smoltrace.codec import FORMAT, Plan, encode_line, fields_of, plan_data
 from pytest_smoltrace.errors import ConfigError, JournalError
-from pytest_smoltrace.facts import Footer, Header, Part
 from pytest_smoltrace.journal import JOURNAL_NAME, PLAN_CASES
 from pytest_smoltrace.merge_source import Source, read_sources
 from pytest_smoltrace.sameness import MAY_DIFFER, environment_differences
+from pytest_smoltrace.session_facts import Footer, Header, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_smoltrace.facts import Declared, Header
+    from pytest_smoltrace.facts import Declared
     from pytest_smoltrace.head import Head
     from pytest_smoltrace.run import Run
+    from pytest_smoltrace.session_facts import Header
 
 Identity = tuple[str, int | None]
 """Session id and shard."""

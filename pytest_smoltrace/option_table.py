@@ -67,6 +67,8 @@ _COUNT = Number(kind=int, low=0)
 _SECONDS = Number(kind=float, low=0, low_excluded=True)
 _PENALTY = Number(kind=float, low=-2, high=2)
 _FSYNC = values.one_of("off", "interval", "case")
+_GPU = values.one_of("auto", "on", "off")
+_INTERVAL = Number(kind=float, low=0.02, high=10)
 _SHARE = Number(kind=float, low=0, high=1, low_excluded=True)
 _KIND = values.one_of("tool", "code", "both")
 _PURPOSE = values.one_of("selection", "regression", "monitoring")
@@ -89,6 +91,13 @@ _SHARD_HELP = "Run only part I of N; pytest-smoltrace merge joins the runs."
 _DURATIONS_HELP = "Earlier run whose durations balance the shards: a run directory, an id, or last."
 _HOSTS_HELP = "Hosts whose workers run the cases: a TOML file, in place of -n."
 _GPUS_HELP = "GPUs of each worker; 0 hides them."
+_GPU_HELP = "Whether to measure the visible GPUs: auto (when the model may run on them), on or off."
+_INTERVAL_HELP = "Time from one sample of a GPU to the next."
+_COUNTRY_HELP = "Country of the GPUs, by its ISO 3166 code, whose carbon intensity is used."
+_CARBON_HELP = "Grams of CO2 equivalent of a kilowatt-hour, instead of a country's."
+_PRICE_HELP = "Price of a kilowatt-hour in USD; 0.12 when not given."
+_PUE_HELP = "Power usage effectiveness of the site: its energy over that of its computers."
+_HW_HELP = "Send live GPU metrics also by the names of OpenTelemetry's hardware conventions."
 _FSYNC_HELP = (
     "When the journal is forced to the disk, for a failure of power: off, interval (a second or"
     " more apart) or case."
@@ -124,6 +133,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("shard_durations", "RUN", _DURATIONS_HELP),
     Option("hosts", "FILE", _HOSTS_HELP),
     Option("gpus_per_worker", "N", _GPUS_HELP, _COUNT, default=1),
+    Option("gpu", "WHEN", _GPU_HELP, _GPU, default="auto"),
+    Option("gpu_interval", "SECONDS", _INTERVAL_HELP, _INTERVAL, default=0.1),
+    Option("country", "CODE", _COUNTRY_HELP),
+    Option("carbon_intensity", "G", _CARBON_HELP, Number(kind=float, low=0)),
+    Option("power_price", "USD", _PRICE_HELP, Number(kind=float, low=0)),
+    Option("pue", "X", _PUE_HELP, Number(kind=float, low=1), default=1.0),
+    Option("hw_metrics", None, _HW_HELP, values.switch, default=False),
     Option("fsync", "WHEN", _FSYNC_HELP, _FSYNC, default="interval"),
     Option("prices", "FILE", "Price file, TOML or JSON, in USD per million tokens."),
     Option("submitted_by", "NAME", "Who submits the run to a leaderboard."),

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_smoltrace import config as settings
 from pytest_smoltrace.config import Generation, Limits, ModelSpec, RunConfig
+from pytest_smoltrace.electricity import DEFAULT_USD_PER_KWH, Electricity
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.option_table import OPTIONS, Option
 from pytest_smoltrace.option_values import one_of
@@ -152,6 +153,7 @@ def _run_config(
         limits=Limits(**{name: values[name] for name in Limits.__slots__}),
         model_args=dict(values["model_arg"]),
         directory=_path(config, found["dir"]) or Path(),
+        electricity=_electricity(found),
         prices=_path(config, found["prices"]),
         hosts=_path(config, found["hosts"]),
         origins={name: setting.origin for name, setting in found.items()},
@@ -164,7 +166,17 @@ _TAKEN_AS_THEY_ARE = (
     *("base_url", "stream", "max_steps", "run_id", "submitted_by", "notes", "suite_version"),
     *("use_case", "team", "purpose", "hardware", "hide_content"),
     *("resume", "shard", "shard_durations", "gpus_per_worker", "fsync"),
+    *("gpu", "gpu_interval", "hw_metrics"),
 )
+
+
+def _electricity(found: Mapping[str, Setting]) -> Electricity:
+    """Return what a kilowatt-hour emits and costs; unknown countries are refused."""
+    price = found["power_price"].value
+    return Electricity(
+        price_usd_per_kwh=DEFAULT_USD_PER_KWH if price is None else price,
+        pue=found["pue"].value,
+    )
 
 
 def _models(found: Mapping[str, Setting], providers: tuple[str, ...]) -> tuple[ModelSpec, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import shutil
@@ -109,3 +110,12 @@ def remove(directory: Path) -> None:
     with contextlib.suppress(OSError):
         directory.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def clock_id() -> str:
+    """Name what the monotonic clock is shared with: one start of one machine."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:  # not Linux
+        boot = platform.node()
+    return hashlib.blake2b(boot.strip().encode(), digest_size=6).hexdigest()

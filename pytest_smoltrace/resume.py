@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from pytest_smoltrace.codec import Plan
     from pytest_smoltrace.config import RunConfig
-    from pytest_smoltrace.facts import Header
     from pytest_smoltrace.run import Run
+    from pytest_smoltrace.session_facts import Header
 
 _FAILED = frozenset({"failed", "error"})
 _CUT_SHORT = frozenset({"interrupted", "crashed"})

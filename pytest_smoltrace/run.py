@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_smoltrace.codec import decode_case, decode_footer, decode_header, decode_spans
 from pytest_smoltrace.errors import ConfigError, JournalError
-from pytest_smoltrace.facts import (
-    CaseRecord,
-    Declared,
-    ErrorFact,
-    Footer,
-    Header,
-    Part,
-    PhaseFact,
-    SpanTable,
-)
+from pytest_smoltrace.facts import CaseRecord, Declared, ErrorFact, PhaseFact, SpanTable
 from pytest_smoltrace.head import Head
 from pytest_smoltrace.journal import JOURNAL_NAME, read_journal
 from pytest_smoltrace.scan import Opened, Scan, bundles
@@ -29,6 +20,8 @@ from pytest_smoltrace.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from pytest_smoltrace.session_facts import Footer, Header, Part
 
 _TAIL_BYTES = 1 << 20
 """A footer is shorter."""

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pytest_smoltrace.facts import Declared
 
 MAY_DIFFER = frozenset({
-    "base_url", "budget_tokens", "budget_usd", "dir", "fsync", "gpus_per_worker", "hardware",
-    "hosts", "max_concurrency", "notes", "resume", "run_id", "shard", "shard_durations",
-    "submitted_by",
+    "base_url", "budget_tokens", "budget_usd", "dir", "fsync", "gpu", "gpu_interval",
+    "gpus_per_worker", "hardware", "hosts", "hw_metrics", "max_concurrency", "notes", "resume",
+    "run_id", "shard", "shard_durations", "submitted_by",
     "prices",  # a path; the version in the header tells what it held
 })  # fmt: skip
 """Options that say where and how a session ran, not what it measured."""

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_smoltrace.codec import Plan
-    from pytest_smoltrace.facts import Declared, Footer, Part
+    from pytest_smoltrace.facts import Declared
     from pytest_smoltrace.head import Head
     from pytest_smoltrace.journal import Line
+    from pytest_smoltrace.session_facts import Footer, Part
     from pytest_smoltrace.torn import Loss
 
 

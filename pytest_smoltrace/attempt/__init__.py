@@ -20,7 +20,8 @@ from pytest_smoltrace.attempt.llm import (
 from pytest_smoltrace.encoding import dumps
 
 if TYPE_CHECKING:
-    from pytest_smoltrace.facts import CaseRecord, Declared, Header, SpanTable
+    from pytest_smoltrace.facts import CaseRecord, Declared, SpanTable
+    from pytest_smoltrace.session_facts import Header
 
 __all__ = ["Attempt", "GpuUse", "Session", "Standing", "make_attempt", "system_of", "to_json"]
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_smoltrace.attempt import Session
-    from pytest_smoltrace.facts import Footer, Header
     from pytest_smoltrace.rows.groups import Group
     from pytest_smoltrace.rows.populations import ResultRows
     from pytest_smoltrace.rows.tally import Tally
     from pytest_smoltrace.run import Run
+    from pytest_smoltrace.session_facts import Footer, Header
 
 Value = TypeVar("Value", int, float)
 

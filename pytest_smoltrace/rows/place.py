@@ -11,7 +11,7 @@ from pytest_smoltrace.attempt import to_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_smoltrace.facts import Header
+    from pytest_smoltrace.session_facts import Header
 
 _IN_PROCESS = frozenset({"transformers", "vllm", "mlx", "local"})
 """Families whose models run on the machine of the tests."""

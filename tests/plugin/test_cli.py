@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pytest_smoltrace import __version__, cli
-from pytest_smoltrace.facts import CaseRecord, Declared, Footer, Header, PhaseFact
+from pytest_smoltrace.facts import CaseRecord, Declared, PhaseFact
 from pytest_smoltrace.journal import JournalWriter, encode_case, run_directory
+from pytest_smoltrace.session_facts import Footer, Header
 
 T0 = 1_790_000_000_000_000_000
 

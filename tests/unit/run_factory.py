@@ -10,14 +10,13 @@ from pytest_smoltrace.facts import (
     CostParts,
     Declared,
     ErrorFact,
-    Footer,
-    Header,
     LLMCall,
     PhaseFact,
     SpanTable,
     ToolCall,
 )
 from pytest_smoltrace.head import Head
+from pytest_smoltrace.session_facts import Footer, Header
 
 START = 1_760_000_000_000_000_000
 """2025-10-09T08:53:20 UTC in nanoseconds."""

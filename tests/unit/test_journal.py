@@ -31,8 +31,6 @@ from pytest_smoltrace.facts import (
     CostParts,
     Declared,
     ErrorFact,
-    Footer,
-    Header,
     LLMCall,
     PhaseFact,
     SpanTable,
@@ -45,6 +43,7 @@ from pytest_smoltrace.journal import (
     read_journal,
     run_directory,
 )
+from pytest_smoltrace.session_facts import Footer, Header
 
 TOOLS = '[{"name": "query"}]'
 HEADER = Header(
@@ -527,7 +526,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from pytest_smoltrace.journal import JournalWriter
-from pytest_smoltrace.facts import Header
+from pytest_smoltrace.session_facts import Header
 writer = JournalWriter(Path(sys.argv[1]))
 writer.create(Header(session_id="s1", started_unix_ns=1, plugin_version="1", config={},
                      environment={}))

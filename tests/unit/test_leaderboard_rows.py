@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pytest_smoltrace.build import build
-from pytest_smoltrace.facts import Footer
 from pytest_smoltrace.schema import LEADERBOARD
+from pytest_smoltrace.session_facts import Footer
 from tests.unit.run_factory import (
     FOOTER,
     HEADER,

@@ -12,10 +12,10 @@ import pytest
 from pytest_smoltrace import cli
 from pytest_smoltrace.codec import Plan
 from pytest_smoltrace.errors import ConfigError, JournalError
-from pytest_smoltrace.facts import Footer, Part
 from pytest_smoltrace.journal import JournalWriter, encode_case
 from pytest_smoltrace.merge import merge
 from pytest_smoltrace.run import load_run
+from pytest_smoltrace.session_facts import Footer, Part
 from pytest_smoltrace.sharding import case_key, divide, division_checksum
 from tests.unit import run_factory as factory
 from tests.unit.run_factory import START

@@ -15,10 +15,11 @@ import pytest
 
 from pytest_smoltrace.causes import one_line
 from pytest_smoltrace.codec import Plan
-from pytest_smoltrace.facts import Declared, Footer, Header
+from pytest_smoltrace.facts import Declared
 from pytest_smoltrace.journal import JournalWriter
 from pytest_smoltrace.redaction import Redactor, redacted, redacted_url
 from pytest_smoltrace.secret_values import secrets_of
+from pytest_smoltrace.session_facts import Footer, Header
 
 LETTERS = string.ascii_letters + string.digits
 VALUE = "Zt8kQ1wPz0LmN4vB7xYc"
