@@ -12,11 +12,12 @@ import pytest
 
 from pytest_smoltrace import devices, dist
 from pytest_smoltrace.errors import ConfigError
+from pytest_smoltrace.gpu_listing import listing_of, pool_of
 from pytest_smoltrace.hosts import is_remote
 from pytest_smoltrace.marker import marked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_smoltrace.config import RunConfig
     from pytest_smoltrace.devices import Pool
@@ -25,7 +26,6 @@ NAME = "smoltrace-gpus"
 WORKER_MIB = 100
 """Memory that a further worker takes; 92 of its own were measured after its first cases."""
 _INPUT = "smoltrace_gpus"
-_POOL = pytest.StashKey["Pool"]()
 _NOTE = pytest.StashKey[str]()
 _AMBIGUOUS = (
     "smoltrace: CUDA counts GPUs of several kinds with the fastest first, so workers are bound to "
@@ -75,14 +75,33 @@ class Gpus:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker which GPUs it was given, and of how many."""
-        for spec, ids, found in self._given:
-            if spec is node.gateway.spec:
-                node.workerinput[_INPUT] = {
-                    "variable": found.variable,
-                    "are_uuids": found.are_uuids,
-                    "ids": list(ids),
-                    "visible": len(found.ids),
-                }
+        share = self._share(node.gateway.spec)
+        if share is not None:
+            ids, found, expected = share
+            node.workerinput[_INPUT] = {
+                "variable": found.variable,
+                "are_uuids": found.are_uuids,
+                "ids": list(ids),
+                "visible": len(found.ids),
+                "environment": dict(expected),
+            }
+
+    def _share(self, spec: Any) -> tuple[Sequence[str], Pool, Mapping[str, str | None]] | None:
+        """Return the GPUs of a worker, those of its host, and what its environment then says."""
+        for given, ids, found in self._given:
+            if given is spec:
+                return ids, found, found.environment(ids)
+        if is_remote(spec) or _is_launched(spec):
+            return None  # it finds out itself
+        variables = {**os.environ, **spec.env}
+        found = devices.pool(variables, listing_of(self._pytest).gpus)
+        names = (*devices.VARIABLES, devices.ORDER)
+        return found.ids, found, {name: variables.get(name) for name in names}
+
+    def assigned(self, specs: Iterable[Any]) -> list[tuple[str, ...]]:
+        """Return the UUIDs of the GPUs of each worker of this host, as far as they are known."""
+        shares = [self._share(spec) for spec in specs if not is_remote(spec)]
+        return [tuple(share[0]) for share in shares if share and share[1].are_uuids]
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(
@@ -131,8 +150,8 @@ class Gpus:
         told: dict[str, Any] | None = getattr(self._pytest, "workerinput", {}).get(_INPUT)
         if told is None:
             return None
-        given = devices.Pool(variable=told["variable"]).environment(told["ids"])[told["variable"]]
-        return told if os.environ.get(told["variable"]) == given else None
+        expected = told["environment"].items()
+        return told if all(os.environ.get(name) == value for name, value in expected) else None
 
     def _show(self, bindings: dict[str, list[str]], *, ambiguous: bool) -> None:
         reporter = self._pytest.pluginmanager.getplugin("terminalreporter")
@@ -155,15 +174,6 @@ def bound(specs: Iterable[Any]) -> dict[str, list[str]]:
         for worker, lists in named.items()
         if lists
     }
-
-
-def pool_of(config: pytest.Config) -> Pool:
-    """Return what this process may use; the driver is asked once."""
-    if _POOL not in config.stash:
-        from pytest_smoltrace.capture import nvml
-
-        config.stash[_POOL] = devices.pool(os.environ, nvml.gpus())
-    return config.stash[_POOL]
 
 
 def auto_workers(config: pytest.Config, run_config: RunConfig) -> int | None:

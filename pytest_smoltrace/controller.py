@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import dist, worker_servers
+from pytest_smoltrace import dist, worker_servers, workers
 
 if TYPE_CHECKING:
     from pytest_smoltrace.session import SmoltraceSession
@@ -21,7 +21,7 @@ class Controller:
         self.has_lost = False
         """Whether a worker died."""
         self._session = session
-        self._workers = dist.Workers()
+        self._workers = workers.Workers()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:

@@ -7,8 +7,6 @@ import time
 import uuid
 import zlib
 from dataclasses import dataclass, fields
-from functools import partial
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,15 +25,10 @@ UNTRACED = "_smoltrace_untraced"
 INPUT = "smoltrace"
 CHANNEL = "smoltrace_channel"
 REFUSED = "smoltrace_refused"
-_CUT = "cut"
-_OPEN = "open"
-_PLAN = "plan"
-_STOP = "stop"
-_GRACE_S = 0.5
-"""Workers that a signal reached themselves end within it, and need no word from us."""
-_STOP_S = 5.0
-_EVENTS = ("logstart", "logfinish", "testreport", "warning_recorded")
-"""What a worker that ends may have said before, as xdist calls it."""
+CUT = "cut"
+OPEN = "open"
+PLAN = "plan"
+HALT = "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +66,10 @@ class SessionFacts:
     """Node ids of the resumed run, as its journal has them, that are not run again."""
     durations: str | None = None
     """What balances the shards, as `sharding` encodes it."""
+    gpu: str = "off"
+    """measuring, or off and why."""
+    samples: str | None = None
+    """File that the GPUs of the owner's host are sampled into; None when they are not."""
     remote: bool = False
     """Whether reports leave the host: their bundles are compressed."""
 
@@ -128,101 +125,6 @@ def tell_worker(node: Any, facts: SessionFacts) -> None:
     } | {"local_urls": dict(facts.local_urls), "remote": is_remote(node.gateway.spec)}
 
 
-class Workers:
-    """The workers of a session, and what they say outside of their reports."""
-
-    def __init__(self) -> None:
-        self._channels: dict[str, Any] = {}
-        self._up: set[str] = set()
-        # Written by the threads that receive, in the order in which a worker said it.
-        self._plans: list[str] = []
-        self._cut: dict[str, str] = {}
-        self._places: dict[str, str] = {}
-
-    def connect(self, node: Any) -> None:
-        """Give a worker a channel of its own before it starts."""
-        name = node.gateway.id
-        channel = self._channels[name] = node.gateway.newchannel()
-        channel.setcallback(partial(self._hear, name))
-        node.workerinput[CHANNEL] = channel
-        self._up.add(name)
-
-    def down(self, node: Any) -> None:
-        """Note that a worker has ended."""
-        self._up.discard(node.gateway.id)
-
-    def plan(self) -> str | None:
-        """Return the plan that a worker sent, once."""
-        return self._plans.pop(0) if self._plans else None
-
-    def place(self, nodeid: str) -> str | None:
-        """Return the worker that starts a case, once."""
-        return self._places.pop(nodeid, None)
-
-    def cut(self, name: str) -> str | None:
-        """Return the case that a worker was running when it was interrupted, once.
-
-        It is "" when it ran none, and None when the worker said nothing of it.
-        """
-        return self._cut.pop(name, None)
-
-    def all_cut(self) -> list[tuple[str, str]]:
-        """Return (worker, case) of what workers ran when they were interrupted, once."""
-        return [(name, bundle) for name in list(self._cut) if (bundle := self._cut.pop(name))]
-
-    def stop(self, config: pytest.Config) -> None:
-        """Interrupt the workers and take over what they still say, for a few seconds.
-
-        Another interrupt ends the wait for them.
-        """
-        dsession = config.pluginmanager.getplugin("dsession")
-        if dsession is None:
-            return
-        try:
-            self._wait(config, dsession)
-        except KeyboardInterrupt:
-            self._up.clear()
-        while not dsession.queue.empty():
-            self._take(config, dsession, wait_s=0)
-
-    def _hear(self, name: str, said: tuple[str, str]) -> None:
-        kind, text = said
-        if kind == _CUT:
-            self._cut[name] = text
-        elif kind == _OPEN:
-            self._places[text] = name
-        elif kind == _PLAN and not self._plans:
-            self._plans.append(text)
-
-    def _wait(self, config: pytest.Config, dsession: Any) -> None:
-        begun, told = time.monotonic(), False
-        while self._up and (waited := time.monotonic() - begun) < _STOP_S:
-            if waited > _GRACE_S and not told:
-                told = True
-                self._tell_all()
-            self._take(config, dsession, wait_s=0.05)
-
-    def _tell_all(self) -> None:
-        for name in self._up:
-            try:
-                self._channels[name].send(_STOP)
-            except OSError:
-                continue  # it has gone
-
-    def _take(self, config: pytest.Config, dsession: Any, *, wait_s: float) -> None:
-        """Do with one event of a worker what the loop of xdist would have done."""
-        try:
-            name, values = dsession.queue.get(timeout=wait_s)
-        except Empty:
-            return
-        if name in _EVENTS:
-            getattr(dsession, f"worker_{name}")(**values)
-        elif name == "workerfinished":
-            config.hook.pytest_testnodedown(node=values["node"], error=None)
-        elif name == "errordown":
-            self.down(values["node"])
-
-
 def listen(config: pytest.Config, stop: Callable[[], None]) -> None:
     """Call `stop` in a worker, from another thread, when the controller is interrupted or dies."""
     channel = getattr(config, "workerinput", {}).get(CHANNEL)
@@ -233,17 +135,17 @@ def listen(config: pytest.Config, stop: Callable[[], None]) -> None:
 
 def send_open(config: pytest.Config, nodeid: str) -> None:
     """Tell which worker starts a case: xdist does not say it."""
-    _say(config, _OPEN, nodeid)
+    _say(config, OPEN, nodeid)
 
 
 def send_plan(config: pytest.Config, plan: str) -> None:
     """Send the plan of a worker, before its first case."""
-    _say(config, _PLAN, plan)
+    _say(config, PLAN, plan)
 
 
 def send_cut(config: pytest.Config, bundle: str) -> None:
     """Send the case that a worker runs while it is interrupted, "" when it runs none."""
-    _say(config, _CUT, bundle)
+    _say(config, CUT, bundle)
 
 
 def _say(config: pytest.Config, kind: str, text: str) -> None:

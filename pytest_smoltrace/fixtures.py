@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_smoltrace.case_view import CaseView
     from pytest_smoltrace.config import RunConfig, Variant
+    from pytest_smoltrace.gpu_view import GpuView
     from pytest_smoltrace.tasks import Task
 
 RUNNER = "smoltrace-runner"
@@ -76,6 +77,13 @@ def _smoltrace_variant(request: pytest.FixtureRequest) -> Variant | None:
 def smoltrace_session(request: pytest.FixtureRequest) -> SessionView:
     """The running session: its id, run directory and configuration."""
     view: SessionView = _plugin(request).session_view()
+    return view
+
+
+@pytest.fixture(scope="session")
+def smoltrace_gpu(request: pytest.FixtureRequest) -> GpuView:
+    """Whether the GPUs of this host are measured, and what was read of them last."""
+    view: GpuView = _plugin(request).gpu_view()
     return view
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pytest_smoltrace.errors import JournalError, UnwrittenError
 from pytest_smoltrace.facts import Declared
 from pytest_smoltrace.journal import JOURNAL_NAME, JournalWriter, run_directory
 from pytest_smoltrace.run import lost_record
+from pytest_smoltrace.sampler.record import FOLDER
 from pytest_smoltrace.session_facts import Footer, Header, Part
 
 if TYPE_CHECKING:
@@ -255,6 +257,7 @@ class Ledger:
         if self._resumed is not None:
             return
         try:
+            shutil.rmtree(self.directory / FOLDER, ignore_errors=True)
             (self.directory / JOURNAL_NAME).unlink()
             self.directory.rmdir()
         except FileNotFoundError:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_smoltrace.facts import CaseRecord
+    from pytest_smoltrace.gpu_view import GpuView
     from pytest_smoltrace.session import SmoltraceSession
 
 
@@ -160,6 +161,12 @@ class CaseRunner:
     def case_view(self, item: pytest.Item) -> CaseView:
         """Return what the test may see of its case."""
         return CaseView(item.stash[CASE], self._models.judge, hide_content=self._hide)
+
+    def gpu_view(self) -> GpuView:
+        """Return what a test may see of the GPUs."""
+        from pytest_smoltrace.gpu_view import GpuView
+
+        return GpuView(self._session.facts.gpu, self._session.facts.samples)
 
     def session_view(self) -> SessionView:
         """Return what a test may see of the session."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace import preflight
+from pytest_smoltrace import gpu_listing, preflight
 from pytest_smoltrace.config import PROVIDERS
 from pytest_smoltrace.counting import Usage
 from pytest_smoltrace.errors import ConfigError
@@ -101,7 +101,8 @@ class Services:
         """Return the description of machine, versions, repository and CI system."""
         from pytest_smoltrace.capture.environment import describe
 
-        return describe(self._config, rootdir=self._pytest.rootpath)
+        gpus = gpu_listing.visible(self._pytest)
+        return describe(self._config, rootdir=self._pytest.rootpath, gpus=gpus)
 
     def _serve(self, name: str) -> str:
         from pytest_smoltrace.capture.local_model import LocalServer

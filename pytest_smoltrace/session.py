@@ -14,6 +14,7 @@ from pytest_smoltrace.collected import Collected
 from pytest_smoltrace.controller import Controller, ungrouped
 from pytest_smoltrace.errors import ConfigError, SmoltraceError, UnwrittenError
 from pytest_smoltrace.fixtures import RUNNER
+from pytest_smoltrace.gpu_monitor import GpuMonitor
 from pytest_smoltrace.ledger import Ledger
 from pytest_smoltrace.options import runs_nothing
 from pytest_smoltrace.progress import Progress
@@ -43,6 +44,7 @@ class SmoltraceSession:
         self.signals = Signals(self.role, shared.remove if shared else None)
         config.add_cleanup(self.signals.restore)
         self.services = Services(config, run_config)
+        self.gpu = GpuMonitor(config, run_config)
         self._pytest = config
         self.resumed: Resumption | None = None
         self._notes: list[str] = []
@@ -204,6 +206,7 @@ class SmoltraceSession:
             status, reasons = self.resumed.verdict(status)
             session.exitstatus = pytest.ExitCode(status)
             self.problems += reasons
+        self.problems += self.gpu.stop()
         built = self._guard(self._build, session, status)
         gaps = self.ledger.gaps
         self.problems += [*self.ledger.notices, *gaps]
@@ -240,6 +243,9 @@ class SmoltraceSession:
             )
             if self.resumed is not None:
                 self.problems += self.resumed.environment_differences(environment)
+            self.problems += self.gpu.start(self.ledger.directory, specs)
+            samples = self.gpu.file and str(self.gpu.file)
+            self.facts = replace(self.facts, gpu=self.gpu.state, samples=samples)
 
     @contextmanager
     def usage(self) -> Iterator[None]:

@@ -149,9 +149,15 @@ class Hardware:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def describe(config: RunConfig, *, rootdir: Path, random_seed: int | None = None) -> dict[str, Any]:
-    """Return the environment of a session for the header of its journal."""
-    hardware = _hardware(config)
+def describe(
+    config: RunConfig,
+    *,
+    rootdir: Path,
+    gpus: Iterable[tuple[str, int | None]] = (),
+    random_seed: int | None = None,
+) -> dict[str, Any]:
+    """Return the environment of a session, whose visible GPUs have a name and a size in bytes."""
+    hardware = _hardware(config, gpus)
     system = next((row for row in CI_SYSTEMS if os.environ.get(row.detect)), None)
     git = repository(rootdir)
     return {
@@ -211,9 +217,9 @@ def _git_status(rootdir: Path) -> list[str]:
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
-def _hardware(config: RunConfig) -> Hardware:
+def _hardware(config: RunConfig, gpus: Iterable[tuple[str, int | None]]) -> Hardware:
     """Return label and type of the machine: by option, by job, or as it was found."""
-    found = machine.detect()
+    found = machine.detect(gpus)
     environment = os.environ
     in_job = (
         _HF_JOB_ID.fullmatch(environment.get("JOB_ID", ""))

@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.capture import nvml
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _GIB = 2**30
 # cgroup v1 writes "no limit" as the largest multiple of the page size in 63 bits.
@@ -60,14 +58,14 @@ class Machine:
         return {**asdict(self), "gpus": [asdict(gpu) for gpu in self.gpus]}
 
 
-def detect() -> Machine:
-    """Return what can be told about this machine."""
+def detect(gpus: Iterable[tuple[str, int | None]] = ()) -> Machine:
+    """Return what can be told about this machine, whose visible GPUs have a name and a size."""
     return Machine(
         cpu_model=_cpu_model(),
         logical_cores=_cores(),
         memory_gb=_memory_gb(),
         os=" ".join(filter(None, (platform.system(), platform.release()))) or None,
-        gpus=_gpus(),
+        gpus=tuple(_gpu(name, size) for name, size in gpus),
     )
 
 
@@ -163,12 +161,8 @@ def _groups(controller: str) -> Iterator[Path]:
         yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
 
 
-def _gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that the NVIDIA driver knows, none without a driver."""
-    return tuple(
-        Gpu(name=gpu.name, memory_gb=gpu.memory_bytes / _GIB if gpu.memory_bytes else None)
-        for gpu in nvml.gpus() or ()
-    )
+def _gpu(name: str, memory_bytes: int | None) -> Gpu:
+    return Gpu(name=name, memory_gb=memory_bytes / _GIB if memory_bytes else None)
 
 
 def available_memory_mib() -> int | None:

@@ -1,0 +1,55 @@
+"""The GPUs of this host, asked once a session by the child process that may sample them too."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_smoltrace import devices, sampler_process
+from pytest_smoltrace.sampler_process import Listing
+
+if TYPE_CHECKING:
+    from pytest_smoltrace.devices import Pool
+    from pytest_smoltrace.sampler_process import SamplerProcess
+
+_PROCESS = pytest.StashKey["SamplerProcess | None"]()
+_POOL = pytest.StashKey["Pool"]()
+
+
+def sampler_of(config: pytest.Config) -> SamplerProcess | None:
+    """Return the process that has listed the GPUs, and waits; None without a driver."""
+    if _PROCESS not in config.stash:
+        process = config.stash[_PROCESS] = sampler_process.start()
+        if process is not None:
+            config.add_cleanup(partial(_stop, process))
+    return config.stash[_PROCESS]
+
+
+def _stop(process: SamplerProcess) -> None:
+    process.stop()
+
+
+def listing_of(config: pytest.Config) -> Listing:
+    """Return what the driver says."""
+    process = sampler_of(config)
+    return Listing() if process is None else process.listing
+
+
+def pool_of(config: pytest.Config) -> Pool:
+    """Return what this process may use."""
+    if _POOL not in config.stash:
+        config.stash[_POOL] = devices.pool(os.environ, listing_of(config).gpus)
+    return config.stash[_POOL]
+
+
+def visible(config: pytest.Config) -> list[tuple[str, int | None]]:
+    """Return name and bytes of memory of each GPU that this process may use."""
+    gpus, pool = listing_of(config).gpus or (), pool_of(config)
+    known = {gpu.uuid: (gpu.name, gpu.memory_bytes) for gpu in gpus}
+    known |= {part.uuid: (gpu.name, part.memory_bytes) for gpu in gpus for part in gpu.mig or ()}
+    if not pool.are_uuids:
+        return [(gpu.name, gpu.memory_bytes) for gpu in gpus]
+    return [known[one] for one in pool.ids if one in known]

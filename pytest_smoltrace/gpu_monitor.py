@@ -1,0 +1,124 @@
+"""Whether the GPUs of this host are sampled, and the life of their samples."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pytest_smoltrace import binding
+from pytest_smoltrace.gpu_listing import listing_of, pool_of, sampler_of
+from pytest_smoltrace.hosts import is_remote
+from pytest_smoltrace.presence import clock_id
+from pytest_smoltrace.sampler.record import FOLDER, SUFFIX
+from pytest_smoltrace.sampler_process import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
+
+    from pytest_smoltrace.config import ModelSpec, RunConfig
+
+MEASURING = "measuring"
+_HOSTED = frozenset({"openai", "azure", "bedrock", "inference", "litellm"})
+"""Providers whose models run elsewhere, unless an address says otherwise."""
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared
+_HERE = ("ollama/", "ollama_chat/", "hosted_vllm/", "lm_studio/", "llamafile/")
+"""Prefixes of LiteLLM for servers that usually run on the machine that asks them."""
+
+
+class GpuMonitor:
+    """The samples of the process that owns the session; workers only note when they worked."""
+
+    def __init__(self, config: pytest.Config, run_config: RunConfig) -> None:
+        self._pytest = config
+        self._config = run_config
+        self.state = "off: no case has been collected"
+        """measuring, or off and why."""
+        self.file: Path | None = None
+
+    def start(self, directory: Path, specs: Sequence[Any] = ()) -> list[str]:
+        """Begin to sample into the run directory and return what is wrong, one line each.
+
+        Args:
+            directory: Run directory, which exists.
+            specs: xdist's specs of the workers; none where this process runs the cases.
+        """
+        reason = self._reason_against(specs)
+        problem = None
+        if reason is None:
+            problem = reason = self._start(directory / FOLDER, specs)
+        elif self._config.gpu == "on" or listing_of(self._pytest).problem:
+            problem = reason if self._config.gpu != "off" else None
+        self.state = MEASURING if reason is None else f"off: {reason}"
+        if reason is not None and (process := sampler_of(self._pytest)) is not None:
+            process.stop()
+        return [f"GPU figures are missing: {problem}"] if problem else []
+
+    def _reason_against(self, specs: Sequence[Any]) -> str | None:
+        """Return why the GPUs of this host are not to be sampled."""
+        if self._config.gpu == "off":
+            return "--smoltrace-gpu=off"
+        if specs and all(map(is_remote, specs)):
+            return "no worker runs on this host"
+        if self._config.gpu == "auto" and not any(map(self._may_run_here, self._config.models)):
+            return "the models run elsewhere (--smoltrace-gpu=on measures all the same)"
+        listing, pool = listing_of(self._pytest), pool_of(self._pytest)
+        if listing.gpus is None:
+            return listing.problem or "no driver of a GPU was found"
+        if not pool.are_uuids:
+            return "it is not known which GPUs are visible"
+        return None if pool.ids or self._devices(specs) else "no GPU is visible"
+
+    def _may_run_here(self, spec: ModelSpec) -> bool:
+        """Return whether a model may use the GPUs of this host: a user's own provider may."""
+        if spec.provider not in _HOSTED:
+            return True
+        host = urlsplit(self._config.base_url or "").hostname
+        return host in _LOOPBACK or (host is None and spec.model_id.startswith(_HERE))
+
+    def _devices(self, specs: Sequence[Any]) -> list[str]:
+        """Return the UUIDs of what the processes of this host may use."""
+        return sorted({one for ids in self._assigned(specs) for one in ids})
+
+    def _assigned(self, specs: Sequence[Any]) -> list[tuple[str, ...]]:
+        plugin: binding.Gpus | None = self._pytest.pluginmanager.getplugin(binding.NAME)
+        if not specs or plugin is None:
+            return [pool_of(self._pytest).ids]
+        return plugin.assigned(specs)
+
+    def _start(self, folder: Path, specs: Sequence[Any]) -> str | None:
+        """Give the sampler its order; return why it does not begin."""
+        process = sampler_of(self._pytest)
+        assert process is not None
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            return f"cannot make {folder}: {error.strerror}"
+        shared = Counter(one for ids in self._assigned(specs) for one in ids)
+        name = f"{time.time_ns():x}-{secrets.token_hex(4)}{SUFFIX}"
+        order = Order(
+            file=(folder / name).absolute(),
+            uuids=self._devices(specs),
+            period_s=self._config.gpu_interval,
+            clock=clock_id(),
+            host=platform.node() or None,
+            processes=any(number > 1 for number in shared.values()),
+        )
+        problem = process.sample(order)
+        self.file = process.samples_to
+        return problem
+
+    def stop(self) -> list[str]:
+        """End the samples one period after the last case; return what went wrong."""
+        if self.file is None:
+            return []
+        process = sampler_of(self._pytest)
+        return (
+            [f"GPU figures may lack samples: {line}" for line in process.stop()] if process else []
+        )
