@@ -119,6 +119,5 @@ class GpuMonitor:
         if self.file is None:
             return []
         process = sampler_of(self._pytest)
-        return (
-            [f"GPU figures may lack samples: {line}" for line in process.stop()] if process else []
-        )
+        lines = process.stop() if process is not None else []
+        return [f"GPU figures may lack samples: {line}" for line in lines]

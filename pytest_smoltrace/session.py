@@ -244,7 +244,7 @@ class SmoltraceSession:
             if self.resumed is not None:
                 self.problems += self.resumed.environment_differences(environment)
             self.problems += self.gpu.start(self.ledger.directory, specs)
-            samples = self.gpu.file and str(self.gpu.file)
+            samples = str(self.gpu.file) if self.gpu.file else None
             self.facts = replace(self.facts, gpu=self.gpu.state, samples=samples)
 
     @contextmanager

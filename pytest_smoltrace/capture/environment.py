@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_smoltrace.config import RunConfig
 
+    Named = tuple[str, int | None]
+
 PACKAGES = (
     *("pytest", "pytest-xdist", "smoltrace", "openai", "litellm", "transformers", "torch"),
     *(
@@ -150,11 +152,7 @@ class Hardware:
 
 
 def describe(
-    config: RunConfig,
-    *,
-    rootdir: Path,
-    gpus: Iterable[tuple[str, int | None]] = (),
-    random_seed: int | None = None,
+    config: RunConfig, *, rootdir: Path, gpus: Iterable[Named] = (), random_seed: int | None = None
 ) -> dict[str, Any]:
     """Return the environment of a session, whose visible GPUs have a name and a size in bytes."""
     hardware = _hardware(config, gpus)
@@ -217,7 +215,7 @@ def _git_status(rootdir: Path) -> list[str]:
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
-def _hardware(config: RunConfig, gpus: Iterable[tuple[str, int | None]]) -> Hardware:
+def _hardware(config: RunConfig, gpus: Iterable[Named]) -> Hardware:
     """Return label and type of the machine: by option, by job, or as it was found."""
     found = machine.detect(gpus)
     environment = os.environ

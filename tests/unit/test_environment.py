@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_smoltrace.capture import environment, machine, nvml
+from pytest_smoltrace.capture import environment, machine
 from pytest_smoltrace.config import RunConfig
 
 CONFIG = RunConfig(models=())
@@ -31,7 +31,6 @@ def bare(monkeypatch):
     for name in list(os.environ):
         if name not in {"PATH", "HOME", "SYSTEMROOT", "TMPDIR"}:
             monkeypatch.delenv(name)
-    monkeypatch.setattr(nvml, "gpus", lambda: None)
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ def test_machine_against_the_system(describe):
 
 def test_detected_label(describe, monkeypatch):
     cpu = machine.Machine(cpu_model="X", logical_cores=2, memory_gb=23.6, os="L", gpus=())
-    monkeypatch.setattr(machine, "detect", lambda: cpu)
+    monkeypatch.setattr(machine, "detect", lambda gpus: cpu)
     found = describe()
     assert (found["hardware"], found["hardware_source"]) == ("CPU 2 vCPU · 24 GB", "detected")
     assert found["job_type"] == "cpu"
@@ -119,7 +118,7 @@ def test_label_of_the_option_goes_first(describe):
 
 def test_unknown_machine(describe, monkeypatch):
     nothing = machine.Machine(cpu_model=None, logical_cores=None, memory_gb=None, os=None, gpus=())
-    monkeypatch.setattr(machine, "detect", lambda: nothing)
+    monkeypatch.setattr(machine, "detect", lambda gpus: nothing)
     found = describe()
     assert (found["hardware"], found["hardware_source"]) == (None, None)
 
@@ -129,7 +128,7 @@ def test_gpus_of_the_machine(describe, monkeypatch):
     found = machine.Machine(
         cpu_model=None, logical_cores=8, memory_gb=64.0, os=None, gpus=(GPU, GPU, other)
     )
-    monkeypatch.setattr(machine, "detect", lambda: found)
+    monkeypatch.setattr(machine, "detect", lambda gpus: found)
     described = describe()
     assert described["hardware"] == f"NVIDIA A10G 22 GB {TIMES} 2 + Tesla T4 {TIMES} 1"
     assert described["job_type"] == "gpu_a10"
@@ -174,7 +173,7 @@ def test_hub_job_on_a_gpu(describe, job, monkeypatch):
     assert (found["hf_job_flavor"], found["job_type"]) == ("a10g-small", "gpu_a10")
     assert (found["hardware"], found["hardware_source"]) == ("a10g-small", "job")
     seen = machine.Machine(cpu_model=None, logical_cores=4, memory_gb=15.0, os=None, gpus=(GPU,))
-    monkeypatch.setattr(machine, "detect", lambda: seen)
+    monkeypatch.setattr(machine, "detect", lambda gpus: seen)
     assert describe()["hardware"] == f"NVIDIA A10G 22 GB {TIMES} 1"
 
 
