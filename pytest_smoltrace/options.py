@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -172,11 +172,19 @@ _TAKEN_AS_THEY_ARE = (
 
 def _electricity(found: Mapping[str, Setting]) -> Electricity:
     """Return what a kilowatt-hour emits and costs; unknown countries are refused."""
-    price = found["power_price"].value
-    return Electricity(
-        price_usd_per_kwh=DEFAULT_USD_PER_KWH if price is None else price,
-        pue=found["pue"].value,
+    price, pue = found["power_price"].value, found["pue"].value
+    decided = Electricity(
+        price_usd_per_kwh=DEFAULT_USD_PER_KWH if price is None else price, pue=pue
     )
+    country, grams = found["country"], found["carbon_intensity"].value
+    if country.value is not None:
+        from pytest_smoltrace.carbon import of_country
+
+        row = _checked(of_country, country.place, country.value)
+        decided = replace(
+            decided, carbon_g_per_kwh=row.g_per_kwh, source=row.source, country=row.iso3
+        )
+    return decided if grams is None else replace(decided, carbon_g_per_kwh=grams, source="option")
 
 
 def _models(found: Mapping[str, Setting], providers: tuple[str, ...]) -> tuple[ModelSpec, ...]:
