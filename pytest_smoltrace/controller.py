@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoltrace import dist, worker_servers, workers
+from pytest_smoltrace.sampler.record import FOLDER
 
 if TYPE_CHECKING:
     from pytest_smoltrace.session import SmoltraceSession
@@ -27,6 +28,8 @@ class Controller:
     def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
         """Open the run before the first worker starts."""
         self._session.open(specs=specs)
+        if self._session.ledger is not None:
+            self._workers.samples_to = self._session.ledger.directory / FOLDER
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

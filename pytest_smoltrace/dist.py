@@ -6,7 +6,9 @@ import atexit
 import time
 import uuid
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +31,7 @@ CUT = "cut"
 OPEN = "open"
 PLAN = "plan"
 HALT = "stop"
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +151,22 @@ def send_cut(config: pytest.Config, bundle: str) -> None:
     _say(config, CUT, bundle)
 
 
-def _say(config: pytest.Config, kind: str, text: str) -> None:
+def send_samples(config: pytest.Config, name: str, offset: int, data: bytes) -> None:
+    """Send a compressed stretch of a file of samples."""
+    _say(config, SAMPLES, {"name": name, "offset": offset, "data": data})
+
+
+def take_samples(folder: Path, said: Mapping[str, Any]) -> None:
+    """Put samples of another host into the run directory, at the place that they had there."""
+    with suppress(OSError):  # a full disk is told of by the journal
+        folder.mkdir(exist_ok=True)
+        path = folder / Path(said["name"]).name
+        with path.open("r+b" if path.exists() else "w+b") as stream:
+            stream.seek(said["offset"])
+            stream.write(zlib.decompress(said["data"]))
+
+
+def _say(config: pytest.Config, kind: str, text: Any) -> None:
     channel = getattr(config, "workerinput", {}).get(CHANNEL)
     if channel is not None:
         try:

@@ -49,7 +49,7 @@ class GpuMonitor:
             directory: Run directory, which exists.
             specs: xdist's specs of the workers; none where this process runs the cases.
         """
-        reason = self._reason_against(specs)
+        reason = reason_against(self._config) or self._reason_against(specs)
         problem = None
         if reason is None:
             problem = reason = self._start(directory / FOLDER, specs)
@@ -62,25 +62,14 @@ class GpuMonitor:
 
     def _reason_against(self, specs: Sequence[Any]) -> str | None:
         """Return why the GPUs of this host are not to be sampled."""
-        if self._config.gpu == "off":
-            return "--smoltrace-gpu=off"
         if specs and all(map(is_remote, specs)):
             return "no worker runs on this host"
-        if self._config.gpu == "auto" and not any(map(self._may_run_here, self._config.models)):
-            return "the models run elsewhere (--smoltrace-gpu=on measures all the same)"
         listing, pool = listing_of(self._pytest), pool_of(self._pytest)
         if listing.gpus is None:
             return listing.problem or "no driver of a GPU was found"
         if not pool.are_uuids:
             return "it is not known which GPUs are visible"
         return None if pool.ids or self._devices(specs) else "no GPU is visible"
-
-    def _may_run_here(self, spec: ModelSpec) -> bool:
-        """Return whether a model may use the GPUs of this host: a user's own provider may."""
-        if spec.provider not in _HOSTED:
-            return True
-        host = urlsplit(self._config.base_url or "").hostname
-        return host in _LOOPBACK or (host is None and spec.model_id.startswith(_HERE))
 
     def _devices(self, specs: Sequence[Any]) -> list[str]:
         """Return the UUIDs of what the processes of this host may use."""
@@ -102,12 +91,10 @@ class GpuMonitor:
             return f"cannot make {folder}: {error.strerror}"
         shared = Counter(one for ids in self._assigned(specs) for one in ids)
         name = f"{time.time_ns():x}-{secrets.token_hex(4)}{SUFFIX}"
-        order = Order(
-            file=(folder / name).absolute(),
-            uuids=self._devices(specs),
-            period_s=self._config.gpu_interval,
-            clock=clock_id(),
-            host=platform.node() or None,
+        order = order_for(
+            (folder / name).absolute(),
+            self._devices(specs),
+            self._config,
             processes=any(number > 1 for number in shared.values()),
         )
         problem = process.sample(order)
@@ -121,3 +108,40 @@ class GpuMonitor:
         process = sampler_of(self._pytest)
         lines = process.stop() if process is not None else []
         return [f"GPU figures may lack samples: {line}" for line in lines]
+
+
+def reason_against(config: RunConfig) -> str | None:
+    """Return why the options keep GPUs from being sampled, on any host; None when they do not."""
+    if config.gpu == "off":
+        return "--smoltrace-gpu=off"
+    if config.gpu == "auto" and not any(_may_run_here(spec, config) for spec in config.models):
+        return "the models run elsewhere (--smoltrace-gpu=on measures all the same)"
+    return None
+
+
+def _may_run_here(spec: ModelSpec, config: RunConfig) -> bool:
+    """Return whether a model may use the GPUs of this host: a user's own provider may."""
+    if spec.provider not in _HOSTED:
+        return True
+    host = urlsplit(config.base_url or "").hostname
+    return host in _LOOPBACK or (host is None and spec.model_id.startswith(_HERE))
+
+
+def order_for(
+    file: Path,
+    uuids: Sequence[str],
+    config: RunConfig,
+    *,
+    processes: bool,
+    members: Path | None = None,
+) -> Order:
+    """Return what the sampler of this host is told."""
+    return Order(
+        file=file,
+        uuids=uuids,
+        period_s=config.gpu_interval,
+        clock=clock_id(),
+        host=platform.node() or None,
+        processes=processes,
+        members=members,
+    )

@@ -36,6 +36,11 @@ class Presence:
         """Whether this process is present."""
         return self._descriptor is not None
 
+    @property
+    def file(self) -> Path:
+        """What everybody who is present holds a shared lock on."""
+        return self._directory / MEMBERS
+
     def enter(self) -> bool:
         """Be present; False where files cannot be locked."""
         with contextlib.suppress(OSError):

@@ -53,6 +53,9 @@ class Order:
     host: str | None
     processes: bool
     """Whether several workers share a GPU, so that the use by each process is of interest."""
+    members: Path | None = None
+    """File that every process which is to be sampled for holds a lock on: the child then ends
+    after the last of them, not with its parent."""
 
 
 class SamplerProcess:
@@ -63,6 +66,7 @@ class SamplerProcess:
     """
 
     def __init__(self) -> None:
+        self._outlives = False
         self.samples_to: Path | None = None
         """File of samples; None before `sample` or when that failed."""
         self._process = subprocess.Popen(  # noqa: S603 - this Python, a file of this package
@@ -72,6 +76,7 @@ class SamplerProcess:
             stderr=subprocess.DEVNULL,
             text=True,
             encoding="utf-8",
+            start_new_session=True,
         )
         self._said: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._listener = threading.Thread(target=self._listen, name="smoltrace-gpu", daemon=True)
@@ -118,7 +123,9 @@ class SamplerProcess:
             "clock": order.clock,
             "host": order.host,
             "processes": order.processes,
+            "members": order.members and str(order.members),
         }
+        self._outlives = order.members is not None
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(told) + "\n")
@@ -146,6 +153,8 @@ class SamplerProcess:
             process.stdin.close()
         except OSError:
             died = True
+        if self._outlives:
+            return []
         try:
             process.wait(timeout=STOP_S)
         except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import binding, dist, preflight, worker_servers
+from pytest_smoltrace import binding, dist, host_sampler, preflight, worker_servers
 from pytest_smoltrace.collected import Collected
 from pytest_smoltrace.controller import Controller, ungrouped
 from pytest_smoltrace.errors import ConfigError, SmoltraceError, UnwrittenError
@@ -21,7 +21,7 @@ from pytest_smoltrace.progress import Progress
 from pytest_smoltrace.redaction import Redactor
 from pytest_smoltrace.scrub import Scrubber
 from pytest_smoltrace.services import Services
-from pytest_smoltrace.shortfall import rest_lines
+from pytest_smoltrace.shortfall import rest_lines, unmetered_lines
 from pytest_smoltrace.signals import Signals
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class SmoltraceSession:
         self.scrubber = Scrubber(self.redactor, hide_content=run_config.hide_content)
         self._collected = Collected(config, run_config, self.facts, self.redactor)
         worker_servers.provide(config, run_config, self.facts, self.coordination, self._collected)
+        host_sampler.provide(config, self)
         ledger = Ledger(run_config, self.facts, self.redactor, self.resumed)
         self.ledger = ledger if self.role.logs_reports else None
         self.outcome: Outcome | None = None
@@ -198,7 +199,7 @@ class SmoltraceSession:
         if self._controller.refused:
             self.problems.append(self._controller.refused)
             status = session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        self.problems += self._unmetered()
+        self.problems += unmetered_lines(self.coordination)
         if self._stopped and self._is_cut_short():
             self.problems.append(self._stopped.partition("\n")[2])
             status = session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -244,8 +245,11 @@ class SmoltraceSession:
             if self.resumed is not None:
                 self.problems += self.resumed.environment_differences(environment)
             self.problems += self.gpu.start(self.ledger.directory, specs)
-            samples = str(self.gpu.file) if self.gpu.file else None
-            self.facts = replace(self.facts, gpu=self.gpu.state, samples=samples)
+            self.tell(gpu=self.gpu.state, samples=self.gpu.file and str(self.gpu.file))
+
+    def tell(self, **facts: Any) -> None:
+        """Let this process know, and the workers that are not started yet."""
+        self.facts = replace(self.facts, **facts)
 
     @contextmanager
     def usage(self) -> Iterator[None]:
@@ -267,11 +271,6 @@ class SmoltraceSession:
             self.problems += self.signals.stopped_lines(reason, self.outcome.summary)
             self.problems += rest_lines(reason, self.outcome.summary)
             session.config.hook.pytest_smoltrace_finished(outcome=self.outcome)
-
-    def _unmetered(self) -> list[str]:
-        """Return a line on the calls that the session's budget could not include."""
-        calls = self.coordination.spent().unmetered if self.coordination is not None else 0
-        return [f"{calls} LLM call(s) reported no usage; no budget includes them"] if calls else []
 
     def _is_cut_short(self) -> bool:
         """Return whether what stopped the session left cases out: a budget may just suffice."""

@@ -11,6 +11,8 @@ from pytest_smoltrace.formats import count, line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from pytest_smoltrace.coordination import Coordination
+
 
 def failures(
     cases: Sequence[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]], left_out: int
@@ -79,3 +81,9 @@ def rest_lines(reason: str, summary: Mapping[str, Any]) -> Iterator[str]:
     partial = any(run["run_status"] != "completed" for run in runs)
     if partial and reason not in ("completed", "maxfail"):
         yield f"go on with it: --smoltrace-resume={summary['session_id']}"
+
+
+def unmetered_lines(shared: Coordination | None) -> list[str]:
+    """Return a line on the calls that the session's budget could not include."""
+    calls = shared.spent().unmetered if shared is not None else 0
+    return [f"{calls} LLM call(s) reported no usage; no budget includes them"] if calls else []

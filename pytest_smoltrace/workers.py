@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_smoltrace import dist
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 _GRACE_S = 0.5
@@ -23,6 +25,8 @@ class Workers:
     """The workers of a session, and what they say outside of their reports."""
 
     def __init__(self) -> None:
+        self.samples_to: Path | None = None
+        """Folder for the samples of other hosts."""
         self._channels: dict[str, Any] = {}
         self._up: set[str] = set()
         # Written by the threads that receive, in the order in which a worker said it.
@@ -76,8 +80,10 @@ class Workers:
         while not dsession.queue.empty():
             self._take(config, dsession, wait_s=0)
 
-    def _hear(self, name: str, said: tuple[str, str]) -> None:
+    def _hear(self, name: str, said: tuple[str, Any]) -> None:
         kind, text = said
+        if kind == dist.SAMPLES and self.samples_to is not None:
+            dist.take_samples(self.samples_to, text)
         if kind == dist.CUT:
             self._cut[name] = text
         elif kind == dist.OPEN:
