@@ -94,7 +94,8 @@ class Gpus:
         if is_remote(spec) or _is_launched(spec):
             return None  # it finds out itself
         variables = {**os.environ, **spec.env}
-        found = devices.pool(variables, listing_of(self._pytest).gpus)
+        listing = listing_of(self._pytest)
+        found = devices.pool(variables, listing.gpus, listing.vendor)
         names = (*devices.VARIABLES, devices.ORDER)
         return found.ids, found, {name: variables.get(name) for name in names}
 

@@ -21,6 +21,7 @@ ORDER = "CUDA_DEVICE_ORDER"
 _PCI = "PCI_BUS_ID"
 _NUMBER = "number"
 _INDEX = re.compile(r"\+?(\d+)")
+_ROCR_INDEX = re.compile(r"\+?(0|[1-9]\d*|0X[\dA-F]+)")
 _LEGACY_MIG = re.compile(r"MIG-(GPU-[^/]+)/(\d+)/(\d+)")
 
 
@@ -39,7 +40,7 @@ class GpuDevice:
     """One GPU of the machine as the driver lists it."""
 
     index: int
-    """Number in PCI order."""
+    """Number in PCI order; of AMD, that of HIP without a restriction."""
     uuid: str
     name: str
     memory_bytes: int | None
@@ -64,6 +65,8 @@ class Pool:
     """False when the driver could not be asked, or counts in another order than CUDA may do."""
     is_ambiguous: bool = False
     """Whether it is the order that is not known."""
+    names: tuple[str, ...] = ()
+    """What the variable calls each of `ids`; empty where that is the id itself."""
 
     def groups(self, size: int) -> tuple[tuple[str, ...], ...]:
         """Return the disjoint groups that workers take turns in; none without a GPU.
@@ -90,14 +93,19 @@ class Pool:
         if not ids:
             # HIP takes an empty list for none given.
             return {CUDA: ""} if self.variable == CUDA else {self.variable: "-1"}
-        order = {ORDER: _PCI} if self.are_uuids else {}
-        return {self.variable: ",".join(ids), **order}
+        order = {ORDER: _PCI} if self.are_uuids and self.variable == CUDA else {}
+        names = dict(zip(self.ids, self.names, strict=False))
+        return {self.variable: ",".join(names.get(one, one) for one in ids), **order}
 
 
-def pool(environment: Mapping[str, str], gpus: Sequence[GpuDevice] | None) -> Pool:
+def pool(
+    environment: Mapping[str, str], gpus: Sequence[GpuDevice] | None, vendor: str | None = None
+) -> Pool:
     """Return what the environment shows of the GPUs that the driver lists; None is no driver."""
     if gpus is None:
         return _unresolved(environment)
+    if vendor == "amd":
+        return _rocm_pool(environment, gpus)
     if CUDA not in environment:
         return Pool(ids=tuple(one for gpu in gpus for one in gpu.ids))
     ids = _shown(environment[CUDA], lambda entry: _resolved(entry, gpus))
@@ -114,6 +122,51 @@ def _unresolved(environment: Mapping[str, str]) -> Pool:
     # ROCm lets numbers and UUIDs stand beside each other.
     ids = _shown(text, str) if variable == CUDA else tuple(_up_to_invalid(text))
     return Pool(ids=ids, variable=variable, are_uuids=False)
+
+
+def _rocm_pool(environment: Mapping[str, str], gpus: Sequence[GpuDevice]) -> Pool:
+    """Return what HIP shows of what ROCr shows.
+
+    Workers are restricted by HIP's numbers: not every GPU of AMD has a UUID that HIP knows.
+    """
+    numbers = {gpu.index: gpu.uuid for gpu in sorted(gpus, key=lambda gpu: gpu.index)}
+    if ROCR in environment:
+        numbers = dict(enumerate(_shown_by_rocr(environment[ROCR], numbers)))
+    # To HIP an empty list is none given, and then it reads CUDA's.
+    text = environment.get(HIP) or environment.get(CUDA)
+    shown = dict(_shown_by_hip(text, numbers) if text else ((b, a) for a, b in numbers.items()))
+    return Pool(ids=tuple(shown), variable=HIP, names=tuple(map(str, shown.values())))
+
+
+def _shown_by_rocr(text: str, numbers: Mapping[int, str]) -> tuple[str, ...]:
+    """Return the UUIDs of a list, up to the first entry that is invalid or comes again."""
+    found: dict[str, None] = {}
+    for entry in (part.strip().upper() for part in text.split(",")):
+        one = _numbered_by_rocr(entry, numbers)
+        if one is None or one in found:
+            break
+        found[one] = None
+    return tuple(found)
+
+
+def _numbered_by_rocr(entry: str, numbers: Mapping[int, str]) -> str | None:
+    if _ROCR_INDEX.fullmatch(entry):
+        return numbers.get(int(entry, 0))
+    if not entry.startswith("GPU-") or entry == "GPU-":
+        return None
+    found = [uuid for uuid in numbers.values() if uuid.upper().startswith(entry)]
+    return found[0] if len(found) == 1 else None
+
+
+def _shown_by_hip(text: str, numbers: Mapping[int, str]) -> Iterator[tuple[str, int]]:
+    """Yield UUID and number of the entries of a list, up to the first invalid one."""
+    for entry in text.split(","):
+        for number, uuid in numbers.items():
+            if entry == str(number) or ("GPU-" in entry and entry in uuid):
+                yield uuid, number
+                break
+        else:
+            return
 
 
 def _up_to_invalid(text: str) -> Iterator[str]:

@@ -41,7 +41,8 @@ def listing_of(config: pytest.Config) -> Listing:
 def pool_of(config: pytest.Config) -> Pool:
     """Return what this process may use."""
     if _POOL not in config.stash:
-        config.stash[_POOL] = devices.pool(os.environ, listing_of(config).gpus)
+        listing = listing_of(config)
+        config.stash[_POOL] = devices.pool(os.environ, listing.gpus, listing.vendor)
     return config.stash[_POOL]
 
 

@@ -199,3 +199,72 @@ def test_groups_that_cannot_be(ids, size, words):
 )
 def test_the_environment_of_a_worker(found, ids, expected):
     assert found.environment(ids) == expected
+
+
+X, Y, Z = "GPU-1a00000000000001", "GPU-1b00000000000002", "GPU-2c00000000000003"
+W = "01ff73bf-0000-1000-8000-000000000000"
+"""What AMD calls a GPU of which HIP knows no UUID."""
+ROCM = (gpu(1, Y, "MI300X"), gpu(0, X, "MI300X"), gpu(2, Z, "W7900"), gpu(3, W, "RX 580"))
+
+
+@pytest.mark.parametrize(
+    ("rocr", "hip", "cuda", "expected", "names"),
+    [
+        (None, None, None, (X, Y, Z, W), "0123"),
+        ("", None, None, (), ""),
+        ("-1", None, None, (), ""),
+        ("2,0", None, None, (Z, X), "01"),
+        (" 2 , 0 ", None, None, (Z, X), "01"),
+        ("0x2,+0", None, None, (Z, X), "01"),
+        ("0,9,1", None, None, (X,), "0"),
+        ("0,1,0,2", None, None, (X, Y), "01"),  # the same again ends the list
+        ("0,,1", None, None, (X,), "0"),
+        ("1x,0", None, None, (), ""),
+        (f"{Z},0", None, None, (Z, X), "01"),
+        ("gpu-2C,GPU-1a", None, None, (Z, X), "01"),
+        ("GPU-1,0", None, None, (), ""),  # of two
+        ("GPU-,0", None, None, (), ""),
+        (W, None, None, (), ""),
+        (None, "", None, (X, Y, Z, W), "0123"),  # HIP takes an empty list for none given
+        (None, "-1", None, (), ""),
+        (None, "2,0", None, (Z, X), "20"),
+        (None, "2,0,2,1", None, (Z, X, Y), "201"),
+        (None, "2, 0", None, (Z,), "2"),
+        (None, "01", None, (), ""),
+        (None, "0,7,1", None, (X,), "0"),
+        (None, f"{Z},0", None, (Z, X), "20"),
+        (None, Z.upper(), None, (), ""),
+        (None, "3", None, (W,), "3"),
+        ("2,0", "1", None, (X,), "1"),  # HIP counts within ROCr's list
+        ("2,0", "2", None, (), ""),
+        ("2,0", X, None, (X,), "1"),
+        ("2,0", Y, None, (), ""),
+        (None, None, "1", (Y,), "1"),
+        (None, "", "1", (Y,), "1"),
+        (None, "2", "1", (Z,), "2"),
+        ("2,0", None, "1", (X,), "1"),
+        (None, None, "", (X, Y, Z, W), "0123"),
+    ],
+)
+def test_what_hip_shows(rocr, hip, cuda, expected, names):
+    values = {
+        "ROCR_VISIBLE_DEVICES": rocr,
+        "HIP_VISIBLE_DEVICES": hip,
+        "CUDA_VISIBLE_DEVICES": cuda,
+    }
+    found = pool({key: value for key, value in values.items() if value is not None}, ROCM, "amd")
+    assert (found.ids, "".join(found.names), found.are_uuids) == (expected, names, True)
+
+
+def test_a_gpu_of_amd_that_does_not_answer_keeps_its_number():
+    assert pool({}, (ROCM[0], ROCM[2]), "amd").names == ("1", "2")
+    assert pool({"HIP_VISIBLE_DEVICES": "0"}, (ROCM[0], ROCM[2]), "amd").ids == ()
+
+
+def test_workers_are_restricted_by_the_numbers_of_hip():
+    found = pool({"ROCR_VISIBLE_DEVICES": "2,0,3"}, ROCM, "amd")
+    assert found.groups(2) == ((Z, X),)
+    assert found.environment((W, X)) == {"HIP_VISIBLE_DEVICES": "2,1"}
+    assert found.environment(()) == {"HIP_VISIBLE_DEVICES": "-1"}
+    again = pool({"ROCR_VISIBLE_DEVICES": "2,0,3", **found.environment((W, X))}, ROCM, "amd")
+    assert again.ids == (W, X)
