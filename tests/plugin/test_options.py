@@ -10,6 +10,7 @@ import pytest
 
 from pytest_smoltrace import options
 from pytest_smoltrace.config import Generation, Limits, ModelSpec, Shard
+from pytest_smoltrace.electricity import Electricity
 
 PLUGIN = """
 from pytest_smoltrace.options import read, register as pytest_addoption
@@ -121,6 +122,18 @@ def test_every_option_has_an_effect(read, pytester):
         "--smoltrace-hosts=hosts.toml",
         "--smoltrace-gpus-per-worker=2",
         "--smoltrace-fsync=case",
+        "--smoltrace-gpu=on",
+        "--smoltrace-gpu-interval=0.5",
+        "--smoltrace-hw-metrics",
+        "--smoltrace-country=fr",
+        "--smoltrace-carbon-intensity=12.5",
+        "--smoltrace-power-price=0.31",
+        "--smoltrace-pue=1.25",
+    )
+    assert (config.gpu, config.gpu_interval, config.hw_metrics) == ("on", 0.5, True)
+    # A figure comes before the country's, which is the place all the same.
+    assert config.electricity == Electricity(
+        carbon_g_per_kwh=12.5, source="option", country="FRA", price_usd_per_kwh=0.31, pue=1.25
     )
     assert (config.resume, config.shard) == ("last", Shard(index=2, count=3))
     assert (config.shard_durations, config.hosts) == ("night-0", pytester.path / "hosts.toml")
