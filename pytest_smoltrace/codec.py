@@ -130,6 +130,8 @@ def decode_case(
             data["tool_calls"] = tuple(map(_tool_call, data["tool_calls"]))
         data["tags"] = tuple(data["tags"])
         data["ticks"] = tuple(map(tuple, data.get("ticks", ())))
+        if data.get("gpu_uuids") is not None:
+            data["gpu_uuids"] = tuple(data["gpu_uuids"])
     except (TypeError, KeyError, IndexError) as error:
         raise JournalError(f"a case line is not what this version writes: {error}") from error
     return _case(data)

@@ -20,6 +20,7 @@ from pytest_smoltrace.capture.instrumentors import Instrumentors, start_openai
 from pytest_smoltrace.capture.limits import CaseStopped, Limits
 from pytest_smoltrace.capture.model_identity import Families
 from pytest_smoltrace.capture.model_tap import ModelTap
+from pytest_smoltrace.capture.process_ticks import ProcessTicks
 from pytest_smoltrace.capture.threads import ThreadHooks
 from pytest_smoltrace.capture.tool_limit import ToolLimit
 from pytest_smoltrace.capture.tracing import SpanStore, provider_for, tracer_of
@@ -63,6 +64,7 @@ class Capture:
         self._hide = hide_content
         self._worker_id = worker_id
         self._store = SpanStore()
+        self._ticks = ProcessTicks()
         self._provider = provider_for(self._store)
         self._tracer = tracer_of(self._provider)
         self._instrumentors = Instrumentors()
@@ -82,6 +84,7 @@ class Capture:
     def start(self) -> None:
         """Begin to observe."""
         self.limits.watchdog.start()
+        self._ticks.start()
         self._tap.snapshot()
         self._tool_limit.install()
         self._instrumentors.start(self._provider, hide_content=self._hide)
@@ -98,6 +101,7 @@ class Capture:
         self._tap.uninstall()
         self._instrumentors.stop()
         self._tool_limit.uninstall()
+        self._ticks.stop()
         self.limits.watchdog.stop()
         self._store.shutdown()
 
@@ -115,6 +119,7 @@ class Capture:
             declared,
             attempt,
             store=self._store,
+            ticks=self._ticks,
             tracer=self._tracer,
             price=self._price,
             hide_content=self._hide,

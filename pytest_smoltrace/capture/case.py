@@ -15,6 +15,7 @@ from opentelemetry.trace import StatusCode
 from pytest_smoltrace.capture.bundle import span_table
 from pytest_smoltrace.capture.phase import Notes, Phase, open_span, phase_fact, trace_ids
 from pytest_smoltrace.capture.resident import resident_mib
+from pytest_smoltrace.capture.settle import settle
 from pytest_smoltrace.capture.tracing import SpanStore, raw_span
 from pytest_smoltrace.counting import KIND, PHASE, ROLE, Count, Pricer, count
 from pytest_smoltrace.facts import AgentRun, CaseRecord, Declared, ErrorFact
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from pytest_smoltrace.capture.process_ticks import ProcessTicks
     from pytest_smoltrace.raw_span import RawSpan
 
 
@@ -36,6 +38,7 @@ class Case:
         attempt: int,
         *,
         store: SpanStore,
+        ticks: ProcessTicks,
         tracer: trace.Tracer,
         price: Pricer,
         hide_content: bool,
@@ -52,7 +55,8 @@ class Case:
         self._phases: list[Phase] = []
         self._messages: dict[str, tuple[str, ...]] = {}
         self._values: dict[ReadableSpan, RawSpan] = {}
-        self._cpu_started = time.process_time()
+        self._ticks = ticks
+        self._use = ticks.begin()
         # An empty context: a crashed agent run may have left its own behind.
         self.root = tracer.start_span(
             declared.nodeid,
@@ -102,6 +106,7 @@ class Case:
 
     def _leave(self, error: BaseException | None) -> None:
         phase = self._phases[-1]
+        settle()
         phase.end_mono_ns = time.monotonic_ns()
         if error is not None:
             phase.span.set_status(StatusCode.ERROR, type(error).__name__)
@@ -204,8 +209,10 @@ class Case:
             host=os.uname().nodename if hasattr(os, "uname") else None,
             pid=os.getpid(),
             truncated=truncated,
-            cpu_s=time.process_time() - self._cpu_started,
+            cpu_s=self._use.cpu_s(),
             rss_mib=resident_mib(),
+            ticks=self._ticks.end(self._use),
+            clock=self._ticks.clock,
             spans=table,
         )
 

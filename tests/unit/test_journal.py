@@ -180,6 +180,8 @@ def test_every_field_of_every_fact_survives():
         calls=(fill(LLMCall, cost=fill(CostParts), tools="[]"),),
         tool_calls=(fill(ToolCall),),
         tags=("3",),
+        ticks=((4, 5.5, 6.5), (7, 8.5, None)),
+        gpu_uuids=("9",),
         spans=fill(SpanTable),
     )
     span_line, case_line = bundle(encode_case(full))
