@@ -9,13 +9,15 @@ from pytest_smoltrace.attempt import make_attempt, session_of
 from pytest_smoltrace.attempt.ending import verdict_of
 from pytest_smoltrace.rows.groups import Grouping, group_attempts
 from pytest_smoltrace.rows.leaderboard import run_rows
-from pytest_smoltrace.rows.metrics import attempt_points, run_points, ticks
+from pytest_smoltrace.rows.metrics import attempt_points, run_points, tick_points
 from pytest_smoltrace.rows.populations import KeptRows
-from pytest_smoltrace.rows.seed_json import metrics_json
+from pytest_smoltrace.rows.processes import Processes
+from pytest_smoltrace.rows.seed_json import SeedJson
 from pytest_smoltrace.rows.spans import TraceBatch
 from pytest_smoltrace.rows.summary import CaseLines, summary_of
 from pytest_smoltrace.rows.tally import Tally
-from pytest_smoltrace.schema import LEADERBOARD, POINTS, RESULTS, TICKS, TRACES
+from pytest_smoltrace.rows.ticks import stretches
+from pytest_smoltrace.schema import LEADERBOARD, PER_GPU, POINTS, RESULTS, TICKS, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.attempt import Attempt
     from pytest_smoltrace.facts import CaseRecord, SpanTable
     from pytest_smoltrace.rows.leaderboard import RunRows
+    from pytest_smoltrace.rows.ticks import Gpus
     from pytest_smoltrace.run import Run
 
 BATCH = 128
@@ -43,6 +46,8 @@ class Built:
         self._run = run
         self._batch = batch
         self._session = session_of(run.header)
+        self._processes = Processes()
+        self._gpus: Gpus | None = None
 
     def batches(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield (table, rows): results, traces and points as they come, then the rest."""
@@ -74,6 +79,7 @@ class Built:
         for place, (record, spans) in islice(records, self._batch):
             attempt = self._attempt(place, record, spans, grouping)
             tallies[attempt.run_id].take(attempt, self._run.part_of(place))
+            self._processes.take(attempt, self._run.part_of(place))
             cases.take(attempt)
             attempts.add(attempt, spans)
         if not attempts:
@@ -101,13 +107,30 @@ class Built:
         self, runs: list[RunRows], cases: CaseLines
     ) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield the rows of whole runs and complete summary and metrics.json."""
-        points = run_points(runs, self._run.header.session_id)
+        session = self._session
+        made = SeedJson(session.service_name)
+        points = run_points(runs, session.session_id)
+        made.add(points)
         yield "metrics/points", POINTS.to_arrow(points)
-        yield "metrics", TICKS.to_arrow([tick for run in runs for tick in ticks(run)])
+        for run in runs:
+            yield from self._ticks(run, made)
+        self.metrics_json = made.value
         leaderboard = LEADERBOARD.to_arrow(runs)
-        self.metrics_json = metrics_json(points)
         self.summary = summary_of(self._run, leaderboard, cases)
         yield "leaderboard", leaderboard
+
+    def _ticks(self, run: RunRows, made: SeedJson) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Yield the ticks of a run and their points."""
+        start, end = run.window_ns
+        for stretch in stretches(run.run_id, run.session, end, self._processes, self._gpus):
+            for ticks, of_gpus in stretch.blocks():
+                yield "metrics", TICKS.to_arrow(ticks)
+                if of_gpus:
+                    yield "metrics/per_gpu", PER_GPU.to_arrow(of_gpus)
+                points = tick_points(run.session.session_id, start, ticks, of_gpus)
+                made.add(points)
+                if len(points):
+                    yield "metrics/points", POINTS.to_arrow(points)
 
 
 def build(run: Run, *, batch: int = BATCH) -> Built:

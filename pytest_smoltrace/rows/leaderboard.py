@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_smoltrace.attempt import to_json
 from pytest_smoltrace.attempt.llm import mean
-from pytest_smoltrace.rows.metrics import naive_text
 from pytest_smoltrace.rows.place import Place, place_of
 from pytest_smoltrace.rows.rates import Rates, rates_of
 from pytest_smoltrace.rows.suite import Suite, suite_of
+from pytest_smoltrace.rows.ticks import naive_text
 from pytest_smoltrace.schema.reductions import total
 from pytest_smoltrace.stats import percentile
 

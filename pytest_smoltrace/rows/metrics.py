@@ -1,23 +1,20 @@
-"""Points and ticks of a run without a GPU sampler."""
+"""Points of attempts, of whole runs and of their ticks."""
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.rows.points import NO_LABELS, Labels, Owner, Points, histogram
 from pytest_smoltrace.rows.tally import token_kinds
-from pytest_smoltrace.schema.metrics import TickRow
 from pytest_smoltrace.schema.reductions import total
-from pytest_smoltrace.schema.version import CONTRACT_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Mapping
 
     from pytest_smoltrace.attempt import Attempt
     from pytest_smoltrace.rows.leaderboard import RunRows
-    from pytest_smoltrace.rows.tally import HostUse
+    from pytest_smoltrace.schema.metrics import GpuTickRow, TickRow
 
 COUNT_BOUNDS = (0, 1, 2, 3, 5, 10, 20, 50)
 DURATION_BOUNDS = tuple(0.01 * 2**step for step in range(14))
@@ -26,6 +23,23 @@ TBT_BOUNDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 
 
 _COST_PARTS = ("total", "prompt", "completion", "reasoning", "cache_read", "cache_write")
 _TOKENS = "gen_ai.usage.total_tokens"
+
+_OF_TICK: Mapping[str, str] = {
+    "process.cpu.utilization": "process_cpu_percent",
+    "process.memory.usage": "process_rss_mib",
+    "gen_ai.co2.emissions": "co2_emissions_gco2e",
+    "gen_ai.power.cost": "power_cost_usd",
+}
+"""Metric -> column of a tick of a host."""
+_OF_GPU: Mapping[str, str] = {
+    "gen_ai.gpu.utilization": "gpu_utilization_percent",
+    "gen_ai.gpu.memory.used": "gpu_memory_used_mib",
+    "gen_ai.gpu.memory.total": "gpu_memory_total_mib",
+    "gen_ai.gpu.temperature": "gpu_temperature_celsius",
+    "gen_ai.gpu.power": "gpu_power_watts",
+    "gen_ai.gpu.energy": "gpu_energy_wh",
+}
+"""Metric -> column of a tick of a GPU."""
 
 
 def attempt_points(attempts: Iterable[Attempt], session_id: str) -> Points:
@@ -79,9 +93,16 @@ def run_points(runs: Iterable[RunRows], session_id: str) -> Points:
         _add_counts(points, owner, run)
         _add_totals(points, owner, run, labels)
         _add_calls(points, owner, run)
-        for tick in ticks(run):
-            _add_tick(points, tick)
+        _add_energy(points, owner, run)
     return points
+
+
+def _add_energy(points: Points, owner: int, run: RunRows) -> None:
+    gpu = run.gpu
+    if gpu.total_energy_wh is None:
+        return
+    points.add("gen_ai.co2.emissions", owner, gpu.co2_emissions_g)
+    points.add("gen_ai.power.cost", owner, gpu.electricity_cost_usd or 0.0)
 
 
 def _add_counts(points: Points, owner: int, run: RunRows) -> None:
@@ -117,56 +138,33 @@ def _add_calls(points: Points, owner: int, run: RunRows) -> None:
             points.add_histogram(metric, owner, histogram(observed, bounds), NO_LABELS)
 
 
-def _add_tick(points: Points, tick: TickRow) -> None:
-    time = int(tick.timestamp_unix_nano)
-    owner = Owner(tick.run_id, time, time, point_kind="timeseries", host=tick.host)
-    number = points.owner(owner)
-    for metric, value in (
-        ("process.cpu.utilization", tick.process_cpu_percent),
-        ("process.memory.usage", tick.process_rss_mib),
-    ):
-        if value is not None:
-            points.add(metric, number, value)
+def tick_points(
+    session_id: str, start_ns: int, ticks: Iterable[TickRow], of_gpus: Iterable[GpuTickRow]
+) -> Points:
+    """Return the points of ticks of one host.
+
+    Args:
+        session_id: Session of the points.
+        start_ns: Start of the run, from which the sums count.
+        ticks: Rows of the host.
+        of_gpus: Rows of its GPUs at the same times.
+    """
+    points = Points(session_id)
+    owners: dict[str, int] = {}
+    for tick in ticks:
+        time = int(tick.timestamp_unix_nano)
+        about = Owner(tick.run_id, start_ns, time, point_kind="timeseries", host=tick.host)
+        owners[tick.timestamp_unix_nano] = owner = points.owner(about)
+        _add_row(points, owner, tick, _OF_TICK, NO_LABELS)
+    for row in of_gpus:
+        labels = Labels(gpu_id=row.gpu_id, gpu_uuid=row.gpu_uuid, gpu_name=row.gpu_name)
+        _add_row(points, owners[row.timestamp_unix_nano], row, _OF_GPU, labels)
+    return points
 
 
-def ticks(run: RunRows) -> Iterator[TickRow]:
-    """Yield the tick at the end of the run for each host that it used."""
-    end, elapsed_s = run.window_ns[1], run.times.wall_s or 0.0
-    hosts = run.tally.hosts or {None: None}
-    for host, use in sorted(hosts.items(), key=lambda item: item[0] or ""):
-        yield TickRow(
-            schema_version=CONTRACT_VERSION,
-            run_id=run.run_id,
-            session_id=run.session.session_id,
-            service_name=run.session.service_name,
-            timestamp=naive_text(end // 1000),
-            timestamp_unix_nano=str(end),
-            gpu_id=None,
-            gpu_name=None,
-            gpu_count=0,
-            gpu_utilization_percent=None,
-            gpu_memory_used_mib=None,
-            gpu_memory_total_mib=None,
-            gpu_temperature_celsius=None,
-            gpu_power_watts=None,
-            gpu_energy_wh=None,
-            co2_emissions_gco2e=None,
-            power_cost_usd=None,
-            process_cpu_percent=_cpu_percent(use, elapsed_s),
-            process_rss_mib=run.tally.rss_mib(use) if use else None,
-            active_tests=0,
-            host=host,
-        )
-
-
-def _cpu_percent(use: HostUse | None, elapsed_s: float) -> float | None:
-    if use is None or not use.complete or elapsed_s <= 0:
-        return None
-    return 100 * use.cpu_s / elapsed_s
-
-
-def naive_text(unix_us: int) -> str:
-    """Return an instant as UTC text with 6 decimals and no offset."""
-    seconds, micros = divmod(unix_us, 1_000_000)
-    at = datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=micros, tzinfo=None)
-    return at.isoformat(timespec="microseconds")
+def _add_row(
+    points: Points, owner: int, row: object, columns: Mapping[str, str], labels: Labels
+) -> None:
+    for metric, column in columns.items():
+        if (value := getattr(row, column)) is not None:
+            points.add(metric, owner, value, labels)

@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _METRIC = {instrument.name: index for index, instrument in enumerate(INSTRUMENTS)}
-_GPU_SCOPE = "genai.gpu"
-_OWN_SCOPE = "pytest_smoltrace"
+GPU_SCOPE = "genai.gpu"
+OWN_SCOPE = "pytest_smoltrace"
 _GPU_METRICS = ("gen_ai.gpu.", "gen_ai.co2.", "gen_ai.power.")
+
+
+def scope_of(metric: str) -> str:
+    """Return the instrumentation scope of a metric."""
+    return GPU_SCOPE if metric.startswith(_GPU_METRICS) else OWN_SCOPE
+
 
 _OF_INSTRUMENT: dict[str, Sequence[str | None]] = {
     "metric_name": [instrument.name for instrument in INSTRUMENTS],
     "metric_type": [instrument.type for instrument in INSTRUMENTS],
     "unit": [instrument.unit for instrument in INSTRUMENTS],
-    "scope_name": [
-        _GPU_SCOPE if instrument.name.startswith(_GPU_METRICS) else _OWN_SCOPE
-        for instrument in INSTRUMENTS
-    ],
+    "scope_name": [scope_of(instrument.name) for instrument in INSTRUMENTS],
     "temporality": [
         None if instrument.type == "gauge" else "cumulative" for instrument in INSTRUMENTS
     ],

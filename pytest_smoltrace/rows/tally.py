@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.attempt.llm import is_replayed, stream_gaps
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
 
 def _doubles() -> array[float]:
     return array("d")
-
-
-@dataclass(slots=True, kw_only=True)
-class HostUse:
-    """What the test processes of one host used."""
-
-    cpu_s: float = 0.0
-    complete: bool = True
-    """False when the CPU time of an attempt is unknown."""
-    rss_mib: dict[tuple[int, str], float] = field(default_factory=dict)
-    """Session of the run and worker -> resident memory at the end of its last attempt."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,7 +48,6 @@ class Tally:
     errors: Counter[Labels] = field(default_factory=Counter)
     tokens: Counter[Labels] = field(default_factory=Counter)
     gpu_uuids: set[str] = field(default_factory=set)
-    hosts: defaultdict[str | None, HostUse] = field(default_factory=lambda: defaultdict(HostUse))
 
     @property
     def start_ns(self) -> int | None:
@@ -81,13 +68,6 @@ class Tally:
             total += max(0, end - max(start, until))
             until = max(until, end)
         return total / 1e9
-
-    def rss_mib(self, use: HostUse) -> float | None:
-        """Return the memory of the processes that a host had at its end: no earlier session's."""
-        if not use.rss_mib:
-            return None
-        begun, _ = max((self.windows[part] for part, _ in use.rss_mib), key=itemgetter(1))
-        return sum(mib for (part, _), mib in use.rss_mib.items() if self.windows[part][1] >= begun)
 
     def take(self, attempt: Attempt, part: int) -> None:
         """Add one attempt of the session with this number."""
@@ -110,7 +90,6 @@ class Tally:
             if call.role == "agent":
                 self._take_call(call, live=not is_replayed(record, call))
         self.gpu_uuids.update(record.gpu_uuids or ())
-        self._take_host(record, part)
 
     def _take_window(self, attempt: Attempt, part: int) -> None:
         start, end = attempt.root.start_ns, attempt.root.end_ns
@@ -149,15 +128,6 @@ class Tally:
             self.stream_s.append(gaps[0])
             self.gaps += gaps[1]
             self.tbt_s.append(gaps[0] / gaps[1])
-
-    def _take_host(self, record: CaseRecord, part: int) -> None:
-        if record.host is None and record.cpu_s is None:
-            return  # written by the controller, which does not know where it ran
-        use = self.hosts[record.host]
-        use.complete = use.complete and record.cpu_s is not None
-        use.cpu_s += record.cpu_s or 0.0
-        if record.rss_mib is not None:
-            use.rss_mib[part, record.worker_id] = record.rss_mib
 
 
 def token_kinds(call: LLMCall) -> tuple[tuple[str, int], ...]:

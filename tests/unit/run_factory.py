@@ -89,7 +89,8 @@ def cost(prompt=0.01, completion=0.002, reasoning=None, cache_read=None, cache_w
 
 
 def phases(call_outcome="passed", start_s=0.0, call_s=2.5) -> tuple[PhaseFact, ...]:
-    at, mono = START + int(start_s * 1e9), 5_000_000_000
+    shift = int(start_s * 1e9)
+    at, mono = START + shift, 5_000_000_000 + shift
     first, last = at + 30_000_000, mono + 30_000_000
     end = int(call_s * 1e9)
     return (

@@ -2,14 +2,26 @@
 
 import dataclasses
 import json
+import random
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from pytest_smoltrace.build import build
 from pytest_smoltrace.rows.metrics import DURATION_BOUNDS
 from pytest_smoltrace.rows.points import histogram
 from pytest_smoltrace.schema import INSTRUMENTS
-from tests.unit.run_factory import START, FakeRun, agent_run, call, cost, record, root_spans
+from tests.unit.run_factory import (
+    START,
+    FakeRun,
+    agent_run,
+    call,
+    cost,
+    phases,
+    record,
+    root_spans,
+)
 
 CASES = [
     record(1, calls=(call(ttft_s=0.3, stream_s=1.0, completion_tokens=11), call(model="m-2")),
@@ -127,17 +139,25 @@ def test_bucket_bounds_are_inclusive_above():
     assert (empty.count, empty.sum, empty.avg, empty.min) == (0, 0.0, None, None)
 
 
-def test_each_host_has_a_tick_at_the_end_of_the_run(built):
-    one, two = built[1]["metrics"]
-    assert (one["host"], two["host"]) == ("h1", "h2")
+def test_each_host_has_a_tick_a_second_and_one_at_the_end_of_the_run(built):
+    ticks = built[1]["metrics"]
+    assert [(row["host"], row["timestamp"][-9:]) for row in ticks] == [
+        (host, f"{second}.000000") for host in ("h1", "h2") for second in (21, 22, 23, 24)
+    ]
+    one, two = ticks[3], ticks[7]
     assert one["timestamp"] == "2025-10-09T08:53:24.000000"
     assert one["timestamp_unix_nano"] == str(START + 4_000_000_000)
-    assert one["process_cpu_percent"] == pytest.approx(50.0), "2 s of CPU in 4 s"
-    assert one["process_rss_mib"] == 150.0
-    assert (two["process_cpu_percent"], two["process_rss_mib"]) == (None, None)
     assert (one["gpu_count"], one["gpu_id"], one["gpu_power_watts"]) == (0, None, None)
-    (cpu,) = points(built, "process.cpu.utilization")
-    assert (cpu["value"], cpu["point_kind"], cpu["host"]) == (50.0, "timeseries", "h1")
+    # Both cases of the host ran from 0 to 2.537 s and used 2 s of CPU together.
+    used = [100 * 2 / 2.537, 100 * 2 / 2.537, 100 * 2 / 2.537 * 0.537, 0.0]
+    assert [row["process_cpu_percent"] for row in ticks[:4]] == pytest.approx(used)
+    assert [row["process_rss_mib"] for row in ticks[:4]] == [None, None, 150.0, 150.0]
+    assert [row["active_tests"] for row in ticks] == [2, 2, 0, 0, 1, 1, 0, 0]
+    assert [row["process_cpu_percent"] for row in ticks[4:7]] == [None, None, None]
+    assert two["process_rss_mib"] is None
+    found = [row for row in points(built, "process.cpu.utilization") if row["host"] == "h1"]
+    assert [row["value"] for row in found] == pytest.approx(used)
+    assert {row["point_kind"] for row in found} == {"timeseries"}
 
 
 def test_metrics_json_keeps_the_nesting_of_the_seed(built):
@@ -182,27 +202,143 @@ class TwoSessions(FakeRun):
 
 
 def sampled(number, worker, mib, start_s, end_s):
+    """Return a case that uses 1 s of CPU from its start to 2.537 s after it."""
     facts = {"host": "h1", "worker_id": worker, "cpu_s": 1.0, "rss_mib": mib}
-    return record(number, spans=root_spans(start_s, end_s), **facts)
+    spans = root_spans(start_s, end_s)
+    return record(number, spans=spans, phases=phases(start_s=start_s), **facts)
 
 
-@pytest.mark.parametrize(
-    ("start_s", "cpu", "mib"),
-    [(100.0, 3.0 / 6.0, 70.0), (3.0, 3.0 / 5.0, 220.0)],
-    ids=["resumed after a gap", "merged, at one time"],
-)
-def test_a_tick_knows_the_sessions_of_a_run(start_s, cpu, mib):
-    cases = [
-        sampled(1, "gw0", 100.0, 0.0, 4.0),
-        sampled(2, "gw1", 50.0, 1.0, 3.0),
-        sampled(3, "gw0", 70.0, start_s, start_s + 2.0),
-    ]
-    ticks = [
+def ticks_of(run):
+    return [
         row
-        for name, batch in build(TwoSessions(cases)).batches()
+        for name, batch in build(run).batches()
         if name == "metrics"
         for row in batch.to_pylist()
     ]
-    (tick,) = ticks
-    assert tick["process_cpu_percent"] == pytest.approx(100 * cpu), "the gap is no time of the run"
-    assert tick["process_rss_mib"] == mib, "of the processes that there were at the end"
+
+
+def seconds(rows):
+    return [(int(row["timestamp_unix_nano"]) - START) / 1e9 for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("start_s", "times", "mib"),
+    [
+        (100.0, [1, 2, 3, 4, 101, 102, 103], [None, None, 100, 150, None, None, 70]),
+        (3.0, [1, 2, 3, 4, 5, 6], [None, None, 100, 150, None, 70]),
+    ],
+    ids=["resumed after a gap", "merged, at one time"],
+)
+def test_ticks_know_the_sessions_of_a_run(start_s, times, mib):
+    cases = [
+        sampled(1, "gw0", 100.0, 0.0, 4.0),
+        sampled(2, "gw1", 50.0, 1.0, 4.0),
+        sampled(3, "gw0", 70.0, start_s, start_s + 3.0),
+    ]
+    ticks = ticks_of(TwoSessions(cases))
+    assert seconds(ticks) == times, "no tick in the hours between two sessions"
+    assert [row["process_rss_mib"] for row in ticks] == mib, "of processes that live"
+    used = sum(
+        row["process_cpu_percent"] / 100 * (now - before)
+        for row, (before, now) in zip(ticks, pairwise([0, *times]), strict=True)
+        if now - before < 2
+    )
+    # The first second after the gap, from the second session's start, is the fifth tick.
+    used += ticks[4]["process_cpu_percent"] / 100 if start_s > 3 else 0
+    assert used == pytest.approx(3.0), "all the CPU time of the cases"
+
+
+def test_a_short_run_has_one_tick():
+    case = sampled(1, "gw0", 100.0, 0.2, 0.4)
+    (tick,) = ticks_of(FakeRun([dataclasses.replace(case, phases=phases(start_s=0.2, call_s=0.1))]))
+    assert seconds([tick]) == [0.4]
+    assert tick["process_cpu_percent"] == pytest.approx(100 * 1.0 / 0.2)
+
+
+def test_a_run_without_a_known_host_has_one_tick():
+    (tick,) = ticks_of(FakeRun([record(1, outcome="crashed", cpu_s=None, phases=(), pid=0)]))
+    assert seconds([tick]) == [3.0]
+    assert (tick["host"], tick["process_cpu_percent"], tick["active_tests"]) == (None, None, 0)
+
+
+def test_memory_of_a_worker_that_died_is_not_counted():
+    cases = [
+        sampled(1, "gw0", 1000.0, 0.0, 3.0),
+        record(2, outcome="crashed", worker_id="gw0", cpu_s=None, phases=(), pid=0,
+               spans=root_spans(4.0, 9.0)),
+        sampled(3, "gw1", 10.0, 5.0, 9.0),
+    ]  # fmt: skip
+    found = [row["process_rss_mib"] for row in ticks_of(FakeRun(cases))]
+    assert found == [None, None, 1000.0, 1000.0, None, None, None, 10.0, 10.0]
+
+
+def test_a_step_of_the_wall_clock_folds_no_series():
+    """The wall clock goes back by an hour between two cases."""
+
+    def stepped(number, start_s, step_s):
+        step = int(step_s * 1e9)
+        made = tuple(
+            dataclasses.replace(phase, start_unix_ns=phase.start_unix_ns + step)
+            for phase in phases(start_s=start_s)
+        )
+        spans = root_spans(start_s + step_s, start_s + step_s + 3.0)
+        return dataclasses.replace(
+            sampled(number, "gw0", 10.0, start_s, 0.0), phases=made, spans=spans, clock="boot-1"
+        )
+
+    ticks = ticks_of(FakeRun([stepped(1, 0.0, 0.0), stepped(2, 5.0, -3600.0)]))
+    assert seconds(ticks) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def random_case(rng, number, worker, start_s):
+    """Return a case with a tick about each second, and when it ends."""
+    length = rng.uniform(0.05, 6.0)
+    made = phases(start_s=start_s, call_s=length)
+    mono, end = made[0].start_mono_ns, made[-1].end_mono_ns
+    cuts, at, used = [], mono, 0.0
+    while (at := at + round(rng.uniform(0.9, 1.1) * 1e9)) < end:
+        used += rng.uniform(0.0, 2.0)
+        cuts.append((at, used, rng.uniform(1.0, 500.0)))
+    end_s = start_s + (end - mono) / 1e9
+    case = record(
+        number, host="h1", clock="boot-1", worker_id=worker, phases=made, ticks=tuple(cuts),
+        cpu_s=used + rng.uniform(0.0, 2.0), rss_mib=rng.uniform(1.0, 500.0),
+        spans=root_spans(start_s, end_s),
+    )  # fmt: skip
+    return case, end_s + rng.uniform(0.0, 1.5)
+
+
+def curve_s(case, times):
+    """Return the CPU time of a case until some times, by numpy: the witness."""
+    knots = [(case.phases[0].start_mono_ns, 0.0, None), *case.ticks,
+             (case.phases[-1].end_mono_ns, case.cpu_s, None)]  # fmt: skip
+    wall = [case.phases[0].start_unix_ns + at - knots[0][0] - START for at, _, _ in knots]
+    return np.interp(np.array(times), np.array(wall) / 1e9, [used for _, used, _ in knots])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ticks_of_parallel_processes_add_up(seed):
+    rng = random.Random(seed)
+    cases, at = [], [0.0, 0.1, 2.0]
+    for number in range(1, 25):
+        worker = number % 3
+        case, at[worker] = random_case(rng, number, f"gw{worker}", at[worker])
+        cases.append(case)
+    cases.sort(key=lambda case: case.phases[-1].end_mono_ns)
+    ticks = ticks_of(FakeRun(cases))
+    times = [0.0, *seconds(ticks)]
+    used = sum(curve_s(case, times) for case in cases)
+    expected = 100 * np.diff(used) / np.diff(times)
+    assert [row["process_cpu_percent"] for row in ticks] == pytest.approx(list(expected), rel=1e-6)
+    for row, now in zip(ticks, times[1:], strict=True):
+        last = {}
+        for case in cases:
+            shift = case.phases[0].start_unix_ns - case.phases[0].start_mono_ns - START
+            seen = [*((at, mib) for at, _, mib in case.ticks),
+                    (case.phases[-1].end_mono_ns, case.rss_mib)]  # fmt: skip
+            known = [mib for at, mib in seen if at + shift <= round(now * 1e9)]
+            if known:
+                last[case.worker_id] = known[-1]
+        expected = sum(last.values()) if last else None
+        assert row["process_rss_mib"] == (expected and pytest.approx(expected))
+    assert len(ticks) > 20
