@@ -7,9 +7,10 @@ The line holds
 * `vendor`, `driver`: nvidia or amd, and the version of its driver or None,
 * `period_ns`, `started_mono_ns`: tick k is due at started_mono_ns + k * period_ns,
 * `wall_offset_ns`: wall clock minus monotonic clock when the file was begun,
-* `devices`: one object for each slot, in the order of the slots: `uuid`, `index` (of the driver),
-  `name`, `memory_mib` (or None), `parent` (slot of the partitioned GPU that it is an instance of,
-  else None) and `power` (instant, average or None: what power readings mean).
+* `devices`: one object for each slot, in the order of the slots: `uuid`, `index` (of the driver,
+  None for a device that it did not list), `name`, `memory_mib` (or None), `parent` (slot of the
+  partitioned GPU that it is an instance of, else None) and `power` (instant, average or None: what
+  power readings mean).
 
 A record whose value is not known holds NaN. One that the end of a process cut off is left out.
 """
@@ -31,7 +32,8 @@ worker that it belongs to (0 for none of ours), `utilization` its share of the d
 `power_w`, `temperature` and `memory_mib` are NaN."""
 
 FAILED = 1
-"""Flag of a device that could not be read; the upper byte of the flags is the driver's code."""
+"""Flag of a device that could not be read; the upper byte of the flags is the driver's code, 255
+for a larger one."""
 REOPENED = 2
 """Flag of the first record of a device that had failed."""
 

@@ -1,0 +1,154 @@
+"""A GPU of the NVIDIA driver, or a compute instance of one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import nvml_reads as reads
+from .device import BLANK, FailedError
+from .nvml_codes import FUNCTION_NOT_FOUND, NEVER, OK, name_of
+from .nvml_processes import ProcessUse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INSTANT = "instant"
+AVERAGE = "average"
+_AMPERE = 7
+_GA100 = ("A100", "A30", "A800", "CMP 170HX", "PG506", "PG509")
+"""What is in the names of the Ampere cards whose power readings are not averages."""
+_NAMES = {reads.POWER_FIELD: "power", reads.ENERGY_FIELD: "energy"}
+
+
+class NvmlDevice:
+    """Reads one device with as few calls as the driver lets it."""
+
+    def __init__(self, nvml: Any, uuid: str, *, is_instance: bool) -> None:
+        self._nvml = nvml
+        self._uuid = uuid.encode()
+        self._handle: Any = None
+        self.power: str | None = None
+        self._codes: dict[int, int] = {}
+        self._fields: reads.Fields | None = None
+        self._fast: list[reads.Quantity] = []
+        self._is_planned = is_instance
+        self._processes = None if is_instance else ProcessUse(nvml)
+        self._slow = [reads.Quantity("memory", reads.memory_v2, reads.memory)]
+        if not is_instance:
+            self._slow += [
+                reads.Quantity("utilization", reads.utilization),
+                reads.Quantity("temperature", reads.temperature_v, reads.temperature),
+            ]
+
+    def open(self) -> None:
+        """Get hold of the device by its UUID, since its number may change.
+
+        Raises:
+            FailedError: The driver does not know it, or cannot reach it.
+        """
+        try:
+            self._handle = self._nvml.nvmlDeviceGetHandleByUUID(self._uuid)
+        except self._nvml.NVMLError as error:
+            raise self._failed(error.value) from None
+        if not self._is_planned:
+            self._plan()
+            self._is_planned = True
+
+    def _failed(self, code: int) -> FailedError:
+        return FailedError(code, name_of(self._nvml, code))
+
+    def _plan(self) -> None:
+        """Find out how power and energy can be asked for with the fewest calls."""
+        wanted = (reads.POWER_FIELD, reads.ENERGY_FIELD)
+        try:
+            codes = reads.Fields(self._nvml, wanted).codes(self._handle, [*BLANK])
+        except (self._nvml.NVMLError, AttributeError):
+            codes = [FUNCTION_NOT_FOUND] * len(wanted)
+        self._check(codes)
+        found = [one for one, code in zip(wanted, codes, strict=True) if code not in NEVER]
+        self._fields = reads.Fields(self._nvml, found) if found else None
+        energy = reads.Quantity("energy", reads.total_energy)
+        self._fast = [] if reads.ENERGY_FIELD in found else [energy]
+        if reads.POWER_FIELD in found:
+            self.power = INSTANT
+        else:
+            self._plan_power_usage()
+
+    def _plan_power_usage(self) -> None:
+        usage = reads.Quantity("power", reads.power_usage)
+        self._check([usage.read(self._nvml, self._handle, [*BLANK])])
+        self._fast.append(usage)
+        self.power = None if usage.is_off else self._meaning()
+
+    def _check(self, codes: Sequence[int | None]) -> None:
+        if code := reads.out_of_reach(codes):
+            raise self._failed(code)
+
+    def _meaning(self) -> str:
+        """Return whether the driver averages its power readings over a second."""
+        try:
+            architecture = self._nvml.nvmlDeviceGetArchitecture(self._handle)
+            name = self._nvml.nvmlDeviceGetName(self._handle)
+        except self._nvml.NVMLError:
+            return INSTANT  # a driver that cannot say it is older than the cards that average
+        if architecture == _AMPERE and any(part in name for part in _GA100):
+            return INSTANT
+        return AVERAGE if architecture >= _AMPERE else INSTANT
+
+    def read(self, values: list[float], *, every: bool) -> int:
+        """Set what the device says, NaN what it does not, and return when, in monotonic ns.
+
+        Raises:
+            FailedError: The device cannot be read.
+        """
+        values[:] = BLANK
+        before = time.monotonic_ns()
+        codes = self._read_fast(values)
+        middle = (before + time.monotonic_ns()) // 2
+        if every:
+            codes += [one.read(self._nvml, self._handle, values) for one in self._slow]
+            self._check(codes)
+        return middle
+
+    def _read_fast(self, values: list[float]) -> list[int | None]:
+        codes: list[int | None] = []
+        if self._fields is not None:
+            codes += self._ask_fields(self._fields, values)
+        for one in self._fast:
+            codes.append(one.read(self._nvml, self._handle, values))
+        if any(codes):
+            self._check(codes)
+        return codes
+
+    def _ask_fields(self, fields: reads.Fields, values: list[float]) -> list[int]:
+        codes = fields.codes(self._handle, values)
+        if any(codes):
+            self._codes.update(zip(fields.ids, codes, strict=True))
+            if NEVER.issuperset(codes):
+                self._fields = None
+                if reads.ENERGY_FIELD in fields.ids:
+                    self._fast.append(reads.Quantity("energy", reads.total_energy))
+        return codes
+
+    def processes(self) -> Sequence[tuple[int, float]]:
+        """Return each process that used the device since the last call, and its use in percent.
+
+        Raises:
+            FailedError: The device cannot be read.
+        """
+        if self._processes is None:
+            return ()
+        found = self._processes.read(self._handle)
+        self._check([self._processes.code])
+        return found
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Return field -> why it has been blank."""
+        codes = {_NAMES[number]: code for number, code in self._codes.items() if code != OK}
+        for one in (*self._fast, *self._slow):
+            codes.pop(one.name, None)
+            if one.is_off or one.code not in {OK, *NEVER}:
+                codes[one.name] = one.code
+        return {name: name_of(self._nvml, code) for name, code in codes.items()}

@@ -1,0 +1,78 @@
+"""The file that samples are appended to."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SampleFile:
+    """One header line, then whole records, each tick by one write."""
+
+    def __init__(self, path: str, header: Mapping[str, Any]) -> None:
+        """Create the file.
+
+        Raises:
+            OSError: It cannot be created or written, or has something in it.
+        """
+        self._path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._file = os.open(path, flags, 0o666)
+        if os.fstat(self._file).st_size:
+            raise FileExistsError(None, "it is not empty")
+        self._size = 0
+        self.unwritten = 0
+        """Ticks that could not be written."""
+        self._reason = ""
+        line = (json.dumps(header) + "\n").encode()
+        if not self._append(line):
+            raise OSError(None, self._reason)
+
+    def append(self, records: bytes | bytearray | memoryview) -> None:
+        """Write the records of a tick, or none of them."""
+        if not self._append(records):
+            self.unwritten += 1
+
+    def _append(self, data: bytes | bytearray | memoryview) -> bool:
+        if self._file < 0:
+            return False
+        try:
+            written = os.write(self._file, data)
+        except OSError as error:
+            self._reason = error.strerror or str(error)
+            return False
+        if written == len(data):
+            self._size += written
+            return True
+        self._reason = "No space left on device"
+        self._cut()
+        return False
+
+    def _cut(self) -> None:
+        """Drop a part of a record, which would shift all that follow."""
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError:
+            os.close(self._file)
+            self._file = -1
+
+    def problems(self) -> list[str]:
+        """Return what went wrong, one line a cause."""
+        lines = []
+        if self.unwritten:
+            ticks = "1 tick" if self.unwritten == 1 else f"{self.unwritten} ticks"
+            lines.append(f"{ticks} could not be written to {self._path}: {self._reason}")
+        if not self._is_there():
+            lines.append(f"{self._path} was removed while it was written")
+        return lines
+
+    def _is_there(self) -> bool:
+        try:
+            return self._file < 0 or os.path.samestat(Path(self._path).stat(), os.fstat(self._file))
+        except OSError:
+            return False
