@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.gpu.curves import Constant, Sensor
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / f"fake_{part}.c" for part in ("nvml", "sensors")]
+SOURCES = [HERE / f"fake_{part}.c" for part in ("nvml", "sensors", "processes")]
 NAME = "libnvidia-ml.so.1"
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC")
 
@@ -206,9 +206,9 @@ class Driver:
     def architecture(self, gpu, code):
         self._set("arch", gpu, code)
 
-    def process(self, gpu, pid, sm, *, start=None, end=None, mib=None):
-        """Let a process use so many percent of a GPU; memory only with a period."""
-        self._say(f"proc {gpu} {pid} {sm}{_period(start, end)}{'' if mib is None else f' {mib}'}")
+    def process(self, gpu, pid, sm, *, start=-1e9, end=1e9, mib=0):
+        """Let a process use so many percent of a GPU and so many MiB of it."""
+        self._say(f"proc {gpu} {pid} {sm} {start!r} {end!r} {mib}")
 
     def processes(self, *found):
         """Let these (gpu, pid, sm) be on the GPUs from now on, also for running processes."""

@@ -14,7 +14,7 @@ enum {
     GPU_IS_LOST = 15,
     ARGUMENT_VERSION_MISMATCH = 25,
 };
-enum { PASCAL = 4, VOLTA = 5, AMPERE = 7, HOPPER = 9 };
+enum { VOLTA = 5, AMPERE = 7, HOPPER = 9 };
 enum {
     FIELD_ENERGY = 83,
     FIELD_POWER_AVERAGE = 185,
