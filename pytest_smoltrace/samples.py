@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -83,14 +84,16 @@ def _read(file: BinaryIO, number: int) -> list[Series]:
     """Return one series for each device that has samples in a file."""
     header = _header(file)
     devices = _devices(header)
+    body = file.tell()
+    records = (file.seek(0, os.SEEK_END) - body) // RECORD.size
     counts = np.zeros((256, 256), np.int64)
-    for chunk in _chunks(file):
+    for chunk in _chunks(file, body, records):
         np.add.at(counts, (chunk["kind"], chunk["slot"]), 1)
     stores = [
         _Store(_columns(int(counts[DEVICE, slot])), _columns(int(counts[PROCESS, slot])))
         for slot in range(len(devices))
     ]
-    for chunk in _chunks(file):
+    for chunk in _chunks(file, body, records):
         for slot, store in enumerate(stores):
             store.add(chunk[chunk["slot"] == slot])
     return [
@@ -107,6 +110,8 @@ def _header(file: BinaryIO) -> Mapping[str, Any]:
     header = orjson.loads(line)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"it is not a file of samples of format {FORMAT}")
+    if not int(header["period_ns"]) > 0:
+        raise ValueError("its period is not above 0")
     return header
 
 
@@ -136,13 +141,12 @@ def _parent(entries: list[Mapping[str, Any]], slot: int | None) -> str | None:
     return str(entries[slot]["uuid"])
 
 
-def _chunks(file: BinaryIO) -> Iterator[npt.NDArray[np.void]]:
-    """Yield the whole records after the header, some thousands at a time."""
-    file.seek(0)
-    file.readline(_LONGEST_HEADER)
-    while data := file.read(_CHUNK * RECORD.size):
-        whole = len(data) // RECORD.size
-        yield np.frombuffer(data, _DTYPE, count=whole)
+def _chunks(file: BinaryIO, body: int, records: int) -> Iterator[npt.NDArray[np.void]]:
+    """Yield so many records, some thousands at a time."""
+    file.seek(body)
+    for first in range(0, records, _CHUNK):
+        count = min(_CHUNK, records - first)
+        yield np.frombuffer(file.read(count * RECORD.size), _DTYPE, count=count)
 
 
 _Columns = dict[str, "npt.NDArray[Any]"]
@@ -172,8 +176,17 @@ class _Store:
             self._filled[kind] = at + len(chosen)
 
 
+def _in_order(columns: _Columns) -> _Columns:
+    """Return the columns in the order of time, which they nearly always have."""
+    times = columns["mono_ns"]
+    if (times[1:] >= times[:-1]).all():
+        return columns
+    order = np.argsort(times, kind="stable")
+    return {name: column[order] for name, column in columns.items()}
+
+
 def _series(header: Mapping[str, Any], device: Device, store: _Store, number: int) -> Series:
-    samples, processes = store.samples, store.processes
+    samples, processes = _in_order(store.samples), _in_order(store.processes)
     flags = samples["flags"]
     part = Part(
         file=number,
