@@ -314,7 +314,9 @@ def test_hw_names_units_and_attributes(receiver, samples, start):
         pytest.param(
             [(4, 100, 7e6), (3, 100, 7e6), (2, 100, 7e6), (1, 100, 7e6)], 300.0, id="flat counter"
         ),
-        pytest.param([(9, 0, 7e6), (6, 0, 7e6), (5, 0, 7e6)], 0.0, id="idle at nothing"),
+        pytest.param(
+            [(5, NAN, 0), (4.5, NAN, 1e6), (4, 0, 1e6), (1, 0, 1e6)], 1000.0, id="work, then idle"
+        ),
         pytest.param([(2, NAN, 7e6), (1, NAN, 7.5e6)], 500.0, id="counter alone"),
         pytest.param([(1, 100, 7e6)], 0.0, id="one sample"),
         pytest.param([(1, NAN, NAN)], None, id="nothing known"),
