@@ -99,20 +99,14 @@ def energy_of(series: Series, part: Part) -> PartEnergy:
 def _stuck(valid: _Valid) -> tuple[Trouble, ...]:
     """Return the stretches in which the counter stood still though power flowed."""
     known = np.isfinite(valid.energy_mj)
-    times, values, power = valid.mono_ns[known], valid.energy_mj[known], valid.power_w[known]
-    borders = np.flatnonzero(np.diff(values)) + 1
-    starts, stops = np.r_[0, borders], np.r_[borders, len(values)] - 1
-    if not len(values):
-        return ()
-    long = np.flatnonzero(times[stops] - times[starts] > _FLAT_NS)
+    times, power = valid.mono_ns[known], valid.power_w[known]
+    still = (np.diff(valid.energy_mj[known]) == 0) & (power[1:] > 0) & (power[:-1] > 0)
+    turns = np.diff(np.r_[0, still, 0])
+    starts, ends = times[np.flatnonzero(turns > 0)], times[np.flatnonzero(turns < 0)]
     return tuple(
-        Trouble(
-            type="energy_disagreement",
-            start_mono_ns=int(times[starts[run]]),
-            end_mono_ns=int(times[stops[run]]),
-        )
-        for run in long
-        if (power[starts[run] : stops[run] + 1] > 0).any()
+        Trouble(type="energy_disagreement", start_mono_ns=int(start), end_mono_ns=int(end))
+        for start, end in zip(starts, ends, strict=True)
+        if end - start > _FLAT_NS
     )
 
 
