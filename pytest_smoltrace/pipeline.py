@@ -27,7 +27,7 @@ class Outcome:
     summary: Mapping[str, Any]
     """Value of summary.json."""
     warnings: tuple[str, ...]
-    """What the journal lacks, one line each."""
+    """What the journal or the samples lack, one line each."""
     datasets: Mapping[str, Path]
     """Dataset name -> folder that `datasets.load_dataset` reads."""
 
@@ -47,7 +47,10 @@ def finish(directory: Path) -> Outcome:
                 f"the journal is kept, make them later with: {command}"
             ) from error
     return Outcome(
-        directory=directory, summary=built.summary, warnings=run.warnings, datasets=datasets
+        directory=directory,
+        summary=built.summary,
+        warnings=(*run.warnings, *built.warnings),
+        datasets=datasets,
     )
 
 

@@ -15,6 +15,7 @@ from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.facts import CaseRecord, Declared, ErrorFact, PhaseFact, SpanTable
 from pytest_smoltrace.head import Head
 from pytest_smoltrace.journal import JOURNAL_NAME, read_journal
+from pytest_smoltrace.sampler.record import FOLDER, SUFFIX
 from pytest_smoltrace.scan import Opened, Scan, bundles
 from pytest_smoltrace.suggestion import did_you_mean
 
@@ -87,6 +88,11 @@ class Run:
             yield record, table or self.root_of(record)
         for record in self.cut_short():
             yield record, self.root_of(record)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether a GPU was sampled."""
+        return any((self.directory / FOLDER).glob(f"*{SUFFIX}"))
 
     def cut_short(self) -> Iterator[CaseRecord]:
         """Yield one record for each case that was running when the session ended."""

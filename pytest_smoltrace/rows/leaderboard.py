@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_smoltrace.attempt import Session
+    from pytest_smoltrace.rows.gpu import SampledGpus
     from pytest_smoltrace.rows.groups import Group
     from pytest_smoltrace.rows.populations import ResultRows
     from pytest_smoltrace.rows.tally import Tally
@@ -81,6 +82,8 @@ class GpuFigures:
     """GPU figures of a run; the defaults are those of a machine without samples."""
 
     count: int = 0
+    sampled: bool = False
+    """Whether there are samples of a GPU that its workers could use."""
     co2_emissions_g: float = 0.0
     co2_method: str = NONE
     co2_intensity_g_per_kwh: float | None = None
@@ -146,13 +149,24 @@ class RunRows:
         return self.rows.known(column, population)
 
 
-def run_rows(run: Run, group: Group, tally: Tally, rows: ResultRows, session: Session) -> RunRows:
+def run_rows(
+    run: Run,
+    group: Group,
+    tally: Tally,
+    rows: ResultRows,
+    session: Session,
+    *,
+    gpus: SampledGpus | None = None,
+) -> RunRows:
     """Put together what the leaderboard row of a run is read from."""
     header, footer = run.header, run.footer
     start = header.started_unix_ns if tally.start_ns is None else tally.start_ns
     end = start if tally.end_ns is None else tally.end_ns
     done = rows.size("completed") + rows.size("skipped")
     trials = max((case.trials for case in group.planned), default=1)
+    gpu = GpuFigures(count=len(tally.gpu_uuids))
+    if gpus is not None:
+        gpu = gpus.figures(group.run_id, tally, (start, end))
     return RunRows(
         run_id=group.run_id,
         session=session,
@@ -167,7 +181,7 @@ def run_rows(run: Run, group: Group, tally: Tally, rows: ResultRows, session: Se
             ended_us=None if footer is None or tally.end_ns is None else end // 1000,
             wall_s=tally.wall_s(),
         ),
-        place=place_of(run.directory.name, header, tally.providers),
+        place=place_of(run, tally.providers, sampled=gpu.sampled),
         suite=suite_of(group.planned, done),
         rates=rates_of(rows, header.config.get("pass_k") or trials),
         calls=call_figures(tally, header),
@@ -177,7 +191,7 @@ def run_rows(run: Run, group: Group, tally: Tally, rows: ResultRows, session: Se
         scores=_scores(tally),
         generation_settings=generation_settings(header, footer, group.model),
         replay_mode=_one(tally.replay_modes, "live"),
-        gpu=GpuFigures(count=len(tally.gpu_uuids)),
+        gpu=gpu,
     )
 
 

@@ -24,13 +24,16 @@ TBT_BOUNDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 
 _COST_PARTS = ("total", "prompt", "completion", "reasoning", "cache_read", "cache_write")
 _TOKENS = "gen_ai.usage.total_tokens"
 
-_OF_TICK: Mapping[str, str] = {
+_OF_HOST: Mapping[str, str] = {
     "process.cpu.utilization": "process_cpu_percent",
     "process.memory.usage": "process_rss_mib",
+}
+"""Metric -> column of a tick of a host."""
+_OF_RUN: Mapping[str, str] = {
     "gen_ai.co2.emissions": "co2_emissions_gco2e",
     "gen_ai.power.cost": "power_cost_usd",
 }
-"""Metric -> column of a tick of a host."""
+"""Metric -> column of a tick of any host."""
 _OF_GPU: Mapping[str, str] = {
     "gen_ai.gpu.utilization": "gpu_utilization_percent",
     "gen_ai.gpu.memory.used": "gpu_memory_used_mib",
@@ -138,16 +141,31 @@ def _add_calls(points: Points, owner: int, run: RunRows) -> None:
             points.add_histogram(metric, owner, histogram(observed, bounds), NO_LABELS)
 
 
+def device_points(run: RunRows, energy_wh: Iterable[tuple[Labels, float]]) -> Points:
+    """Return the points of the energy of each GPU in a run."""
+    points = Points(run.session.session_id)
+    owner = points.owner(Owner(run.run_id, *run.window_ns))
+    for labels, value in energy_wh:
+        points.add("gen_ai.gpu.energy", owner, value, labels)
+    return points
+
+
 def tick_points(
-    session_id: str, start_ns: int, ticks: Iterable[TickRow], of_gpus: Iterable[GpuTickRow]
+    session_id: str,
+    ticks: Iterable[TickRow],
+    of_gpus: Iterable[GpuTickRow],
+    *,
+    start_ns: int,
+    told_ns: int = 0,
 ) -> Points:
     """Return the points of ticks of one host.
 
     Args:
         session_id: Session of the points.
-        start_ns: Start of the run, from which the sums count.
         ticks: Rows of the host.
         of_gpus: Rows of its GPUs at the same times.
+        start_ns: Start of the run, from which the sums count.
+        told_ns: Until when the sums of the run, which are those of all hosts, are told already.
     """
     points = Points(session_id)
     owners: dict[str, int] = {}
@@ -155,7 +173,9 @@ def tick_points(
         time = int(tick.timestamp_unix_nano)
         about = Owner(tick.run_id, start_ns, time, point_kind="timeseries", host=tick.host)
         owners[tick.timestamp_unix_nano] = owner = points.owner(about)
-        _add_row(points, owner, tick, _OF_TICK, NO_LABELS)
+        _add_row(points, owner, tick, _OF_HOST, NO_LABELS)
+        if time > told_ns:
+            _add_row(points, owner, tick, _OF_RUN, NO_LABELS)
     for row in of_gpus:
         labels = Labels(gpu_id=row.gpu_id, gpu_uuid=row.gpu_uuid, gpu_name=row.gpu_name)
         _add_row(points, owners[row.timestamp_unix_nano], row, _OF_GPU, labels)

@@ -11,7 +11,7 @@ from pytest_smoltrace.attempt import to_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_smoltrace.session_facts import Header
+    from pytest_smoltrace.run import Run
 
 _IN_PROCESS = frozenset({"transformers", "vllm", "mlx", "local"})
 """Families whose models run on the machine of the tests."""
@@ -38,15 +38,17 @@ class Place:
     notes: str
 
 
-def place_of(directory: str, header: Header, providers: set[str]) -> Place:
-    """Return the place of a run from the header of its journal."""
+def place_of(run: Run, providers: set[str], *, sampled: bool = False) -> Place:
+    """Return the place of a run from its journal, and whether it has samples of GPUs."""
+    header = run.header
     options, environment = header.config, header.environment
+    local = f"local:{run.directory.name}"
     given = options.get("hardware")
     ci = environment.get("ci")
     return Place(
         submitted_by=options.get("submitted_by") or "local",
-        local=f"local:{directory}",
-        metrics="",
+        local=local,
+        metrics=local if sampled else "",
         hardware=given or environment.get("hardware"),
         hardware_detail=environment.get("hardware_detail"),
         hardware_scope=_scope(options, providers) if environment.get("hardware") else None,
@@ -54,15 +56,19 @@ def place_of(directory: str, header: Header, providers: set[str]) -> Place:
         producer=f"pytest-smoltrace/{header.plugin_version}",
         package_versions=to_json(environment.get("package_versions") or {}),
         ci=to_json(ci) if ci else None,
-        config=to_json(_with_bindings(header)),
+        config=to_json(_with_bindings(run)),
         notes=options.get("notes") or "",
     )
 
 
-def _with_bindings(header: Header) -> Mapping[str, Any]:
-    """Return the options, and which worker had which GPUs."""
-    bound = {"gpu_bindings": header.bindings} if header.bindings else {}
-    return {**header.config, **bound}
+def _with_bindings(run: Run) -> Mapping[str, Any]:
+    """Return the options, and which worker had which GPUs, in all sessions of the run."""
+    bound: dict[str, list[str]] = {}
+    for bindings in (run.header.bindings, *(part.bindings for _, part in run.parts)):
+        for worker, devices in bindings.items():
+            had = bound.setdefault(worker, [])
+            had += [device for device in devices if device not in had]
+    return {**run.header.config, **({"gpu_bindings": bound} if bound else {})}
 
 
 def _scope(options: Mapping[str, Any], providers: set[str]) -> str:

@@ -207,5 +207,6 @@ class Processes:
         return found
 
     def spots(self, run_id: str) -> Collection[Spot]:
-        """Return where a run took place, by name."""
-        return sorted(self.runs[run_id].parts, key=lambda spot: (spot.host or "", spot.clock or ""))
+        """Return where a run took place, by name and time."""
+        parts = self.runs[run_id].parts
+        return sorted(parts, key=lambda spot: (spot.host or "", min(parts[spot]), spot.clock or ""))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_smoltrace.attempt import Session
     from pytest_smoltrace.electricity import Electricity
+    from pytest_smoltrace.rows.points import Labels
     from pytest_smoltrace.rows.processes import Processes, Spot
 
 TICK_NS = 10**9
@@ -28,9 +29,7 @@ Column = list[float | None]
 class DeviceTicks:
     """One GPU over the ticks of a stretch; each list has one value a tick."""
 
-    id: str
-    uuid: str
-    name: str
+    labels: Labels
     utilization: Column
     memory_mib: Column
     memory_total_mib: Column
@@ -52,7 +51,7 @@ class GpuTicks:
     temperature: Column
     power_w: Column
     energy_wh: Column
-    """Attributed to the tests of the run since it began."""
+    """Attributed to the tests of the run since it began, on all hosts."""
     devices: tuple[DeviceTicks, ...]
 
 
@@ -66,14 +65,17 @@ class Gpus(Protocol):
     def spacing_ns(self, spot: Spot) -> int | None:
         """Return the least distance of ticks with a sample; None for a host without samples."""
 
-    def ticks(self, run_id: str, spot: Spot, ticks: Sequence[int], offset_ns: int) -> GpuTicks:
+    def ticks(
+        self, run_id: str, spot: Spot, times: Sequence[int], offset_ns: int, *, last: bool
+    ) -> GpuTicks:
         """Return what the GPUs of a host did until each tick since the one before it.
 
         Args:
-            run_id: Run whose energy is counted.
+            run_id: Run whose energy is counted; its stretches are asked for in their order.
             spot: The host.
-            ticks: Times of its wall clock, the first being the start of the stretch.
+            times: Ticks on its wall clock, the first being the start of a stretch.
             offset_ns: Wall clock minus monotonic clock.
+            last: Whether the run ends with them.
         """
 
 
@@ -138,9 +140,9 @@ class Stretch:
                     session_id=self.session.session_id,
                     timestamp=text,
                     timestamp_unix_nano=str(time),
-                    gpu_id=device.id,
-                    gpu_uuid=device.uuid,
-                    gpu_name=device.name,
+                    gpu_id=device.labels.gpu_id or "",
+                    gpu_uuid=device.labels.gpu_uuid or "",
+                    gpu_name=device.labels.gpu_name or "",
                     gpu_utilization_percent=device.utilization[k],
                     gpu_memory_used_mib=device.memory_mib[k],
                     gpu_memory_total_mib=device.memory_total_mib[k],
@@ -170,10 +172,12 @@ def _of_host(
     run_id: str, session: Session, spot: Spot, processes: Processes, gpus: Gpus | None
 ) -> Iterator[Stretch]:
     use, run = processes.hosts[spot], processes.runs[run_id]
+    run_end = max(end for _, end in run.windows.values())
     spacing = gpus.spacing_ns(spot) if gpus else None
     for start, end, part in run.stretches(spot):
         times = tick_times(start, end, spacing or TICK_NS)
         sampled = gpus if spacing else None
+        offset, last = use.offsets[part], end == run_end
         yield Stretch(
             run_id=run_id,
             session=session,
@@ -182,7 +186,7 @@ def _of_host(
             cpu_percent=use.cpu.percent(times),
             rss_mib=processes.resident_mib(spot, times),
             active=run.active(spot, times),
-            gpu=sampled.ticks(run_id, spot, times, use.offsets[part]) if sampled else None,
+            gpu=sampled.ticks(run_id, spot, times, offset, last=last) if sampled else None,
             electricity=sampled.electricity if sampled else None,
         )
 

@@ -171,6 +171,8 @@ class FakeRun:
     header: Header = HEADER
     footer: Footer | None = FOOTER
     directory: Path = field(default_factory=lambda: Path("runs/dir-1"))
+    parts: tuple = ()
+    has_samples: bool = False
 
     def part_of(self, place):
         return 0
