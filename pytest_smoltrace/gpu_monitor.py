@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_smoltrace.capture.live_metrics import LiveMetrics, Unsent
     from pytest_smoltrace.config import ModelSpec, RunConfig
 
 MEASURING = "measuring"
@@ -41,6 +42,7 @@ class GpuMonitor:
         self.state = "off: no case has been collected"
         """measuring, or off and why."""
         self.file: Path | None = None
+        self._live: LiveMetrics | Unsent | None = None
 
     def start(self, directory: Path, specs: Sequence[Any] = ()) -> list[str]:
         """Begin to sample into the run directory and return what is wrong, one line each.
@@ -56,7 +58,9 @@ class GpuMonitor:
         elif self._config.gpu == "on" or listing_of(self._pytest).problem:
             problem = reason if self._config.gpu != "off" else None
         self.state = MEASURING if reason is None else f"off: {reason}"
-        if reason is not None and (process := sampler_of(self._pytest)) is not None:
+        if self.file is not None:
+            self._mirror(self.file, directory.name)
+        elif (process := sampler_of(self._pytest)) is not None:
             process.stop()
         return [f"GPU figures are missing: {problem}"] if problem else []
 
@@ -107,7 +111,17 @@ class GpuMonitor:
             return []
         process = sampler_of(self._pytest)
         lines = process.stop() if process is not None else []
-        return [f"GPU figures may lack samples: {line}" for line in lines]
+        unsent = self._live.stop() if self._live is not None else []
+        return [*(f"GPU figures: {line}" for line in lines), *unsent]
+
+    def _mirror(self, file: Path, run_id: str) -> None:
+        """Send the samples as live metrics as well, where the environment names a receiver."""
+        from pytest_smoltrace.capture.live_metrics import LiveMetrics
+
+        config = self._config
+        self._live = LiveMetrics.start(
+            file, run_id=run_id, electricity=config.electricity, hw=config.hw_metrics
+        )
 
 
 def reason_against(config: RunConfig) -> str | None:

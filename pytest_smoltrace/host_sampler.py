@@ -111,7 +111,8 @@ class HostSampler:
             folder / f"{time.time_ns():x}-{secrets.token_hex(4)}{SUFFIX}",
             [one for gpu in listing.gpus for one in gpu.ids],
             self._config,
-            processes=True,
+            # Workers are no children of this one, so nobody could tell whose a process is.
+            processes=False,
             members=self._members,
         )
         process.sample(order)
