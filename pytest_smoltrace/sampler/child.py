@@ -2,7 +2,8 @@
 
 1. It says which devices there are: `vendor`, `driver`, `problem` and `devices`, null without a
    driver that answers.
-2. It hears what to sample: `file`, `uuids`, `period_s`, `clock`, `host` and `processes`.
+2. It hears what to sample: `file`, `uuids`, `period_s`, `clock`, `host` and `processes`. With
+   `members`, a file, the end comes when no process holds a lock on that any more.
 3. It says `ready`, when the first sample was in the file, in monotonic ns; or `problem`.
 4. When its input is closed, or at SIGTERM, it takes the next sample that is due and says how many
    `ticks` are in the file, how many it `missed`, and which `problems` there were.
@@ -17,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import order as orders
+from .amd_driver import problem_beside_nvidia
 from .device import UnavailableError
 from .ending import ending, order_line
 from .sample_file import SampleFile
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from .device import Driver
 
 _OUTPUT = 1
-_VENDORS = {"nvidia": "nvml_driver"}
+_VENDORS = {"nvidia": "nvml_driver", "amd": "amd_driver"}
 """Vendor -> the module that opens its driver."""
 
 
@@ -69,12 +71,14 @@ def _listing() -> tuple[Driver | None, dict[str, Any]]:
             told |= {"vendor": vendor, "driver": driver.version, "devices": devices}
         if devices:
             break
+    if told["devices"] and told["vendor"] == "nvidia":
+        told["problem"] = told["problem"] or problem_beside_nvidia()
     return opened, told
 
 
 def _serve(driver: Driver, gpus: list[dict[str, Any]], order: dict[str, Any]) -> None:
     """Sample what is ordered until the end comes."""
-    end = ending()
+    end = ending(order.get("members"))
     end.on_sigterm()
     entries = orders.entries(gpus, order["uuids"])
     slots = orders.slots(driver, entries)

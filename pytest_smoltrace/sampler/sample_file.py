@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ class SampleFile:
         self._file = os.open(path, flags, 0o666)
         if os.fstat(self._file).st_size:
             raise FileExistsError(None, "it is not empty")
+        _lock(self._file)
         self._size = 0
         self.unwritten = 0
         """Ticks that could not be written."""
@@ -76,3 +78,11 @@ class SampleFile:
             return self._file < 0 or os.path.samestat(Path(self._path).stat(), os.fstat(self._file))
         except OSError:
             return False
+
+
+def _lock(file: int) -> None:
+    """Show that the file is being written, as long as this process lives."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
