@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.gpu.curves import Constant, Sensor
+from tests.gpu.curves import Constant, Sensor, Steps
 
 HERE = Path(__file__).parent
 SOURCES = [HERE / f"fake_{part}.c" for part in ("nvml", "sensors", "processes")]
@@ -34,6 +34,15 @@ ROUTES = {
     ),
 }
 """All calls and fields that tell a quantity."""
+
+DRAW = """
+def draw(gpu, watts):
+    # The power of a GPU whose power is live, from now on.
+    import os, time
+    with open(os.environ["FAKE_NVML_POWER"], "a") as file:
+        file.write(f"{gpu} {time.monotonic_ns()} {watts}\\n")
+"""
+"""Source of a function for the cases of an inner session."""
 
 
 class Call(NamedTuple):
@@ -109,7 +118,10 @@ class Driver:
         self._log.mkdir()
         self.processes_file = folder / "processes"
         self.processes_file.touch()
+        self._live_file = folder / "power"
+        self._live_file.touch()
         monkeypatch.setenv("FAKE_NVML", str(self._file))
+        monkeypatch.setenv("FAKE_NVML_POWER", str(self._live_file))
         monkeypatch.setenv("FAKE_NVML_LOG", str(self._log))
         monkeypatch.setenv("FAKE_NVML_PROCS", str(self.processes_file))
         self._path = os.environ.get("LD_LIBRARY_PATH")
@@ -172,6 +184,11 @@ class Driver:
     def power(self, gpu, curve):
         """Let a GPU take this power in W, a number or a curve; its energy is known then."""
         self._power[gpu] = self._curve("power", gpu, curve)
+
+    def live_power(self, gpu, watts):
+        """Let a GPU take this power in W until a process draws another one, see DRAW."""
+        self._set("power", gpu, f"live {watts!r}")
+        self._power[gpu] = watts
 
     def utilization(self, gpu, curve):
         self._curve("util", gpu, curve)
@@ -249,19 +266,19 @@ class Driver:
     # What is true, without asking the library
 
     def power_w(self, gpu, t):
-        return self._power[gpu].at(t)
+        return self._power_of(gpu).at(t)
 
     def energy_j(self, gpu, t0, t1):
         """Return the energy that a GPU took between two times."""
-        return self._power[gpu].integral(t0, t1)
+        return self._power_of(gpu).integral(t0, t1)
 
     def instant_w(self, gpu, t):
         """Return what the sensor shows as the power of now."""
-        return self._sensor_of(gpu).instant_w(self._power[gpu], t)
+        return self._sensor_of(gpu).instant_w(self._power_of(gpu), t)
 
     def average_w(self, gpu, t):
         """Return what the sensor shows as the average power of the last second."""
-        return self._sensor_of(gpu).average_w(self._power[gpu], t)
+        return self._sensor_of(gpu).average_w(self._power_of(gpu), t)
 
     def counter_mj(self, gpu, t):
         """Return what the energy counter shows while it was neither reset nor stuck."""
@@ -269,6 +286,14 @@ class Driver:
         sensor = self._sensor_of(gpu)
         shown = sensor.shown_at(t, sensor.energy_refresh)
         return int((start_j + gain * self.energy_j(gpu, 0.0, shown)) * 1000)
+
+    def _power_of(self, gpu):
+        found = self._power[gpu]
+        if hasattr(found, "integral"):
+            return found
+        lines = [line.split() for line in self._live_file.read_text().splitlines()]
+        drawn = [(self.seconds(int(ns)), float(w)) for at, ns, w in lines if int(at) == gpu]
+        return Steps((-1e6, found), *drawn)
 
     def _sensor_of(self, gpu):
         return self._sensor.get(gpu, Sensor())

@@ -26,8 +26,9 @@
  *   latency FUNCTION|* MICROSECONDS
  *
  * A CURVE is [const] Y, sine MEAN AMPLITUDE PERIOD, square LOW HIGH PERIOD DUTY, pwl T Y T Y ...
- * (lines between the points) or steps T Y T Y ... (Y from T on). What has no curve is not
- * supported by the GPU (memory in use is 0).
+ * (lines between the points) or steps T Y T Y ... (Y from T on). That of power may be live W: W at
+ * first, then what is written to FAKE_NVML_POWER. What has no curve is not supported by the GPU
+ * (memory in use is 0).
  *
  * Readings of power are the mean over the window that ends at the last refresh, times GAIN; the
  * average is that over 1 s. The counter shows the integral at its own last refresh. Refreshes are
@@ -36,7 +37,9 @@
  * FAKE_NVML_CLOCK names a file of one u64, the time in ns; without it the monotonic clock runs.
  * FAKE_NVML_LOG names a folder in which every process writes its calls to a file of its own,
  * `FUNCTION I NS` a line, I being -1 where none is meant, NS the time.
- * FAKE_NVML_PROCS names a file, read at each call, of more processes: `I PID SM` a line.
+ * FAKE_NVML_PROCS names a file, read at each call, of more processes: `I PID SM [MIB]` a line.
+ * FAKE_NVML_POWER names a file that others append to, `I MONOTONIC_NS W` a line in the order of time:
+ * the power of a GPU from then on.
  */
 #include <fcntl.h>
 #include <math.h>

@@ -86,6 +86,8 @@ typedef struct {
     double a, b, c, d;      /* what the directive says of SINE, SQUARE, CONSTANT */
     int count;              /* of points, for LINEAR and STEPS */
     double *t, *y, *before; /* the points, and the integral from the first to each */
+    int is_live;
+    long offset; /* up to where the file of live power was read */
 } curve;
 
 /* A GPU, or a compute instance of one; its address is the handle. */

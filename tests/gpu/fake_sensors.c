@@ -14,30 +14,36 @@ static int word_is(const char *text, const char *word)
     return !strncmp(text, word, length) && text[length] == ' ';
 }
 
+/* Add a point behind all others; 0 if it is before the last. */
+static int add_point(curve *c, double t, double y)
+{
+    int i = c->count;
+    if (i && t < c->t[i - 1])
+        return 0;
+    if (i % 64 == 0) {
+        size_t size = (size_t)(i + 64) * sizeof(double);
+        c->t = realloc(c->t, size);
+        c->y = realloc(c->y, size);
+        c->before = realloc(c->before, size);
+    }
+    double mean = i ? c->kind == LINEAR ? (c->y[i - 1] + y) / 2 : c->y[i - 1] : 0;
+    c->before[i] = i ? c->before[i - 1] + mean * (t - c->t[i - 1]) : 0;
+    c->t[i] = t;
+    c->y[i] = y;
+    c->count++;
+    return 1;
+}
+
 static void read_points(curve *c, const char *text, const char *line)
 {
-    char *end;
-    int size = 0;
+    char *end, *middle;
     while (1) {
-        double t = strtod(text, &end);
-        if (end == text)
+        double t = strtod(text, &middle), y = strtod(middle, &end);
+        if (middle == text)
             break;
-        text = end;
-        double y = strtod(text, &end);
-        if (end == text || (c->count && t < c->t[c->count - 1]))
+        if (end == middle || !add_point(c, t, y))
             die("not points in order", line);
         text = end;
-        if (c->count == size) {
-            size = 2 * size + 8;
-            c->t = realloc(c->t, (size_t)size * sizeof(double));
-            c->y = realloc(c->y, (size_t)size * sizeof(double));
-            c->before = realloc(c->before, (size_t)size * sizeof(double));
-        }
-        int i = c->count++;
-        double mean = i ? c->kind == LINEAR ? (c->y[i - 1] + y) / 2 : c->y[i - 1] : 0;
-        c->before[i] = i ? c->before[i - 1] + mean * (t - c->t[i - 1]) : 0;
-        c->t[i] = t;
-        c->y[i] = y;
     }
     if (!c->count || text[strspn(text, " \n")])
         die("not points", line);
@@ -64,6 +70,10 @@ curve read_curve(const char *text, const char *line)
     if (word_is(text, "pwl") || word_is(text, "steps")) {
         c.kind = word_is(text, "pwl") ? LINEAR : STEPS;
         read_points(&c, strchr(text, ' '), line);
+    } else if (word_is(text, "live")) {
+        c.kind = STEPS;
+        c.is_live = 1;
+        good = numbers(text + 4, 1, to) && add_point(&c, -1e6, c.a);
     } else if (word_is(text, "sine")) {
         c.kind = SINE;
         good = numbers(text + 4, 3, to) && c.c > 0;
@@ -173,17 +183,40 @@ static unsigned int average_mw(const device *gpu)
     return milli(mean_power_w(gpu, AVERAGE_WINDOW_S));
 }
 
-static int has_power(const device *d)
+/* Add to a live curve what was written since it was last looked at. */
+static void follow(const device *gpu, curve *c)
 {
+    const char *path = getenv("FAKE_NVML_POWER");
+    FILE *file = c->is_live && path ? fopen(path, "r") : NULL;
+    char line[128];
+    if (!file)
+        return;
+    fseek(file, c->offset, SEEK_SET);
+    while (fgets(line, sizeof line, file) && strchr(line, '\n')) {
+        int index;
+        uint64_t ns;
+        double w;
+        c->offset = ftell(file);
+        if (sscanf(line, "%d %lu %lf", &index, &ns, &w) != 3)
+            die("not a GPU, a time and a power", line);
+        if (index == gpu->index && !add_point(c, (double)(int64_t)(ns - S.t0) / 1e9, w))
+            die("not in order", line);
+    }
+    fclose(file);
+}
+
+static int has_power(device *d)
+{
+    follow(d, &d->power);
     return d->power.kind != ABSENT; /* a compute instance has none of its own */
 }
 
-static int has_average(const device *d)
+static int has_average(device *d)
 {
     return has_power(d) && d->architecture >= AMPERE;
 }
 
-static int has_counter(const device *d)
+static int has_counter(device *d)
 {
     return has_power(d) && d->architecture >= VOLTA;
 }
@@ -207,7 +240,6 @@ static unsigned long long counter_mj(const device *gpu)
         if (p->index == gpu->index && now >= p->from_s && (start_j != 0 || p->from_s > since)) {
             start_j = 0;
             since = p->from_s;
-            t = fmax(t, since); /* nothing of what was before shows after it */
         }
     }
     double j = curve_integral(&gpu->power, t) - curve_integral(&gpu->power, since);
@@ -242,7 +274,7 @@ int nvmlDeviceGetTotalEnergyConsumption(device *d, unsigned long long *mj)
     return OK;
 }
 
-static void read_field(const device *d, field_value *field)
+static void read_field(device *d, field_value *field)
 {
     char name[32];
     snprintf(name, sizeof name, "field:%u", field->field_id);

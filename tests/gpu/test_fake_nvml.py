@@ -13,7 +13,7 @@ import pynvml
 import pytest
 
 from tests.gpu.curves import Constant, Linear, Sine, Square, Steps
-from tests.gpu.driver import FLAGS, HERE, NAME, SOURCES
+from tests.gpu.driver import DRAW, FLAGS, HERE, NAME, SOURCES
 from tests.truth.suite import ROOT
 
 CLIENT = """
@@ -78,10 +78,10 @@ READ = """
 told = []
 for ns in given[0]:
     at(ns)
-    told.append([
-        pynvml.nvmlDeviceGetPowerUsage(gpu), field(186), field(185),
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu), field(83),
-    ])
+    told.append([[
+        pynvml.nvmlDeviceGetPowerUsage(handle), field(186, handle), field(185, handle),
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle), field(83, handle),
+    ] for handle in handles])
 """
 
 
@@ -92,21 +92,20 @@ def moments(driver, until_s=12.0, number=400):
     return [start - 1_500_000_000 + k * step + k % 7 * 1_000_003 for k in range(number)]
 
 
-@pytest.mark.parametrize("sensor", SENSORS)
 @pytest.mark.parametrize("curve", CURVES)
-def test_the_sensors_show_what_the_closed_form_says(driver, curve, sensor):
-    driver.has_equal(1)
-    driver.power(0, CURVES[curve])
-    driver.sensor(0, **SENSORS[sensor])
+def test_the_sensors_show_what_the_closed_form_says(driver, curve):
+    driver.has_equal(len(SENSORS))
+    for gpu, sensor in enumerate(SENSORS.values()):
+        driver.power(gpu, CURVES[curve])
+        driver.sensor(gpu, **sensor)
     times = moments(driver)
-    for ns, (usage, instant, average, counter, field) in zip(
-        times, client(READ, times), strict=True
-    ):
+    for ns, rows in zip(times, client(READ, times), strict=True):
         t = driver.seconds(ns)
-        assert instant == pytest.approx(driver.instant_w(0, t) * 1000, abs=0.51)
-        assert average == pytest.approx(driver.average_w(0, t) * 1000, abs=0.51)
-        assert usage == average
-        assert counter == field == pytest.approx(driver.counter_mj(0, t), abs=1)
+        for gpu, (usage, instant, average, counter, field) in enumerate(rows):
+            assert instant == pytest.approx(driver.instant_w(gpu, t) * 1000, abs=0.51)
+            assert average == pytest.approx(driver.average_w(gpu, t) * 1000, abs=0.51)
+            assert usage == average
+            assert counter == field == pytest.approx(driver.counter_mj(gpu, t), abs=1)
 
 
 @pytest.mark.parametrize("curve", CURVES)
@@ -630,6 +629,38 @@ def test_the_log_and_the_monotonic_clock(driver):
         assert call.ns <= after
         lowest, highest = (driver.counter_mj(call.gpu, driver.seconds(t)) for t in (call.ns, after))
         assert lowest - 1 <= value <= highest + 1
+
+
+LIVE = (
+    DRAW
+    + """
+import time
+
+def read():
+    before = time.monotonic_ns()
+    told.append([before, pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu), time.monotonic_ns()])
+
+told = []
+read()
+for watts in (500, 20, 700):
+    draw(1, 9999)
+    draw(0, watts)
+    time.sleep(0.05)
+    read()
+"""
+)
+
+
+def test_power_that_a_process_decides_on(driver):
+    driver.has_equal(2)
+    driver.live_power(0, 100)
+    driver.sensor(0, 0.1, 0.1, 0.001)
+    driver.start_at(time.monotonic_ns())
+    told = client(LIVE)
+    for before, value, after in told:
+        low, high = (driver.counter_mj(0, driver.seconds(ns)) for ns in (before, after))
+        assert low - 1 <= value <= high + 1
+    assert driver.energy_j(0, driver.seconds(told[0][0]), driver.seconds(told[-1][2])) > 0.05 * 1220
 
 
 @pytest.mark.parametrize(
