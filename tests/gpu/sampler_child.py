@@ -5,9 +5,11 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import pytest_smoltrace
 
@@ -62,6 +64,15 @@ class Child:
         self.process.stdin.write(json.dumps(order | changes) + "\n")
         self.process.stdin.flush()
 
+    def close(self):
+        """End it if it has not ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with suppress(OSError):
+                pipe.close()
+        self.process.wait()
+
     def end(self):
         """Close its input and return what it says last."""
         self.process.stdin.close()
@@ -96,12 +107,38 @@ class Samples:
         return np.unique(self.records["tick"])
 
 
-def sampled(driver, file, uuids, seconds, **changes):
-    """Sample for so long; return the file and what the process said."""
-    child = Child()
-    child.hear()
-    child.order(file, uuids, **changes)
-    assert "ready" in child.hear()
-    time.sleep(seconds)
-    child.end()
-    return Samples(file), child
+@pytest.fixture
+def start():
+    """Return a function that starts a process that reads GPUs, which ends with the test."""
+    started = []
+
+    def run(command=COMMAND, **popen):
+        started.append(Child(command, **popen))
+        return started[-1]
+
+    yield run
+    for child in started:
+        child.close()
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "a.samples"
+
+
+@pytest.fixture
+def sampled(start, file):
+    """Return a function that samples for so long and returns the file and the process."""
+
+    def run(uuids, seconds=0, meanwhile=None, **changes):
+        child = start()
+        child.hear()
+        child.order(file, uuids, **changes)
+        assert "ready" in child.hear()
+        if meanwhile is not None:
+            meanwhile(child)
+        time.sleep(seconds)
+        child.end()
+        return Samples(file), child
+
+    return run
