@@ -116,7 +116,11 @@ class GpuMonitor:
 
     def _mirror(self, file: Path, run_id: str) -> None:
         """Send the samples as live metrics as well, where the environment names a receiver."""
-        from pytest_smoltrace.capture.live_metrics import LiveMetrics
+        from pytest_smoltrace.capture import otlp
+
+        if not otlp.is_wanted():
+            return
+        from pytest_smoltrace.capture.live_metrics import LiveMetrics  # takes most of a second
 
         config = self._config
         self._live = LiveMetrics.start(
