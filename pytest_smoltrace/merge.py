@@ -6,6 +6,7 @@ written out. What says that a case started is left out: each of them has ended.
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.journal import JOURNAL_NAME, PLAN_CASES
 from pytest_smoltrace.merge_source import Source, read_sources
 from pytest_smoltrace.sameness import MAY_DIFFER, environment_differences
+from pytest_smoltrace.sampler.record import FOLDER
 from pytest_smoltrace.session_facts import Footer, Header, Part
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def merge(directories: Sequence[Path], out: Path, session_id: str | None = None)
     missing = _missing(suite, sources)
     lines = _lines(suite, sources, missing, session_id)
     try:
-        _write(out, lines)
+        _write(out, sources, lines)
     except OSError as error:
         raise JournalError(f"cannot write {out}: {error.strerror or error}") from error
     return Merged(
@@ -80,18 +82,28 @@ def _refuse_used(out: Path) -> None:
         raise ConfigError(f"{out} exists already; name a new directory with -o")
 
 
-def _write(out: Path, lines: Iterable[bytes]) -> None:
-    """Write the journal; nothing of it is there before all of it is."""
+def _write(out: Path, sources: Iterable[Source], lines: Iterable[bytes]) -> None:
+    """Write samples and journal; nothing of the journal is there before all of it is."""
     out.mkdir(parents=True, exist_ok=True)
     part = out / f"{JOURNAL_NAME}.part"
     try:
         with part.open("xb", buffering=1 << 20) as stream:
             _put(stream, lines)
+        _copy_samples(sources, out)
         part.rename(out / JOURNAL_NAME)
     except BaseException:
         part.unlink(missing_ok=True)
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
         out.rmdir()
         raise
+
+
+def _copy_samples(sources: Iterable[Source], out: Path) -> None:
+    """Copy the samples of GPUs; of one name, which a session gives once, there is one file."""
+    files = {path.name: path for source in sources for path in source.samples()}
+    for name, path in files.items():
+        (out / FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(path, out / FOLDER / name)
 
 
 def _put(stream: BinaryIO, lines: Iterable[bytes]) -> None:
@@ -129,6 +141,7 @@ def _header(sources: Sequence[Source], session_id: str | None) -> Header:
         environment=first.environment,
         prices_version=first.prices_version,
         service_name=first.service_name,
+        electricity=next((one.electricity for one in headers if one.electricity), {}),
         workers=sum(header.workers for header in headers),
     )
 

@@ -12,6 +12,7 @@ from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.journal import JOURNAL_NAME, read_journal
 from pytest_smoltrace.run import load_run
 from pytest_smoltrace.sameness import setting_differences, suite_differences
+from pytest_smoltrace.sampler.record import FOLDER, SUFFIX
 
 if sys.platform != "win32":
     import fcntl
@@ -69,6 +70,10 @@ class Source:
     def nodeids(self) -> set[str]:
         """Node ids of the cases that have an attempt."""
         return {head.nodeid for head in self.run.heads()}
+
+    def samples(self) -> list[Path]:
+        """Return its files of GPU samples."""
+        return sorted((self.run.directory / FOLDER).glob(f"*{SUFFIX}"))
 
     def lines(self) -> Iterator[bytes]:
         """Yield its cases and further sessions, without the cases that an earlier source gives."""

@@ -105,7 +105,9 @@ def write_samples(
     (folder / f"{name}{format_.SUFFIX}").write_bytes(data)
 
 
-def write_run(directory: Path, cases, *, header=HEADER, parts=(), footer=FOOTER) -> Path:
+def write_run(
+    directory: Path, cases, *, header=HEADER, parts=(), footer=FOOTER, suite=None
+) -> Path:
     """Write the journal of a run.
 
     Args:
@@ -114,10 +116,14 @@ def write_run(directory: Path, cases, *, header=HEADER, parts=(), footer=FOOTER)
         header: Its first line.
         parts: (number of attempts before it, further session).
         footer: Its last line.
+        suite: All planned cases where the run has a shard of them.
     """
     writer = JournalWriter(directory / "journal.jsonl")
     writer.create(header)
-    writer.plan(Plan(tuple({case.declared.nodeid: case.declared for case in cases}.values())))
+    own = {case.declared.nodeid: case.declared for case in cases}
+    planned = tuple(suite or own.values())
+    left = frozenset(place for place, one in enumerate(planned) if one.nodeid not in own)
+    writer.plan(Plan(planned, left, (header.shard or {}).get("division")))
     begins = dict(parts)
     for place, case in enumerate(cases):
         if place in begins:

@@ -1,12 +1,15 @@
 """GPU columns of every table, read back by DuckDB, against energies in closed form."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from pytest_smoltrace.build import build
+from pytest_smoltrace.errors import JournalError
 from pytest_smoltrace.exporters import parquet
+from pytest_smoltrace.merge import merge
 from pytest_smoltrace.run import load_run
 from pytest_smoltrace.session_facts import Part
 from tests.unit.run_factory import HEADER, START
@@ -390,3 +393,48 @@ def test_a_slow_sampler_has_wider_ticks(made):
     found = made([case(1, 0.0, 10.0, BOTH)], period_s=2.5, start_s=-5.0)
     ticks = found.sql("SELECT * FROM ticks ORDER BY timestamp_unix_nano")
     assert all(tick["gpu_count"] == 2 for tick in ticks)
+
+
+def shard(directory, index, gpu, start_s):
+    """Write one of two shards, on a machine of its own."""
+    clock, worker = f"boot-{index}", f"gw{index}"
+    cases = [case(index, start_s, start_s + 10.0, (gpu.uuid,), clock=clock, host=f"h{index}")]
+    electricity = {"carbon_g_per_kwh": 200.0, "source": "option"}
+    header = replace(
+        HEADER, session_id=f"s{index}", config=HEADER.config | {"shard": f"{index}/2"},
+        shard={"index": index, "count": 2, "division": "d"}, electricity=electricity,
+        bindings={worker: [gpu.uuid]},
+    )  # fmt: skip
+    write_run(directory, cases, header=header, suite=SUITE)
+    write_samples(directory, [gpu], clock=clock, host=f"h{index}", name=f"token-{index}")
+    return directory
+
+
+SUITE = (case(1, 0, 1).declared, case(2, 0, 1).declared)
+
+
+def test_a_merged_run_has_the_samples_of_its_shards(tmp_path):
+    parts = [shard(tmp_path / "one", 1, A, 0.0), shard(tmp_path / "two", 2, B, 5.0)]
+    merge(parts, tmp_path / "both")
+    found = Built(tmp_path / "both")
+    (row,) = found.sql("SELECT * FROM board")
+    assert row["total_gpu_energy_wh"] == pytest.approx(A.wh(0, 10) + B.wh(5, 15), rel=1e-3)
+    assert row["co2_intensity_g_per_kwh"] == 200.0
+    assert json.loads(row["config"])["gpu_bindings"] == {"gw1": ["GPU-a"], "gw2": ["GPU-b"]}
+    assert found.one("SELECT count(DISTINCT host) FROM per_gpu") == 2
+    merge([parts[0], tmp_path / "both"], tmp_path / "again")
+    again = Built(tmp_path / "again").one("SELECT total_gpu_energy_wh FROM board")
+    assert again == pytest.approx(row["total_gpu_energy_wh"], rel=1e-12), "no file counts twice"
+
+
+def test_nothing_is_left_of_a_merge_without_room_for_samples(tmp_path, monkeypatch):
+    parts = [shard(tmp_path / "one", 1, A, 0.0), shard(tmp_path / "two", 2, B, 5.0)]
+
+    def full(source, target):
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(JournalError, match="No space left"):
+        merge(parts, tmp_path / "both")
+    assert not (tmp_path / "both").exists()
