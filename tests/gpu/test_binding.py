@@ -119,10 +119,11 @@ def test_each_worker_sees_its_own_gpu_before_any_import(session, driver, number)
     assert done.leaderboard["gpu_count"] == len(done.recorded)
 
 
-def test_only_the_controller_asks_the_driver_and_closes_it(session, driver):
+def test_one_process_asks_the_driver_and_closes_it(session, driver):
     driver.has_equal(2)
     done = session("-n", "2")
-    assert list(driver.calls) == [done.seen["main"]["pid"]]
+    (pid,) = driver.calls  # the child that lists and samples
+    assert pid not in {seen["pid"] for seen in done.seen.values()}
     (calls,) = driver.calls.values()
     assert calls["nvmlInitWithFlags"] == calls["nvmlShutdown"] > 0
 
@@ -173,7 +174,8 @@ def test_a_replaced_worker_keeps_its_gpu(session, driver, monkeypatch, number, r
     assert outcomes.count("crashed") == 1
     assert outcomes.count("passed") == 11
     assert done.recorded[new] == [expected["gw1"]]
-    assert list(driver.calls) == [done.seen["main"]["pid"]]
+    (pid,) = driver.calls  # the child that lists and samples
+    assert pid not in {seen["pid"] for seen in done.seen.values()}
 
 
 def test_groups_of_gpus(session, driver):

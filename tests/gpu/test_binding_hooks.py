@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import execnet
 import pytest
 
-from pytest_smoltrace import binding
+from pytest_smoltrace import binding, sampler_process
 from pytest_smoltrace.binding import Gpus, auto_workers, bound
-from pytest_smoltrace.capture import machine, nvml
+from pytest_smoltrace.capture import machine
 from pytest_smoltrace.config import Limits, ModelSpec, RunConfig
 from pytest_smoltrace.devices import GpuDevice, MigDevice
 from tests.gpu.conftest import mig_uuid, uuid
@@ -32,7 +32,9 @@ def listed(no_driver, monkeypatch):
     def listed(found):
         if isinstance(found, int):
             found = [gpu(place) for place in range(found)]
-        monkeypatch.setattr(nvml, "gpus", lambda: asked.append(1) or found)
+        gpus = None if found is None else tuple(found)
+        process = SimpleNamespace(listing=sampler_process.Listing(gpus=gpus), stop=list)
+        monkeypatch.setattr(sampler_process, "start", lambda: asked.append(1) or process)
         return asked
 
     listed(None)
@@ -47,6 +49,7 @@ def config(**facts):
     screen = Screen()
     return SimpleNamespace(
         stash=pytest.Stash(),
+        add_cleanup=lambda _: None,
         screen=screen,
         pluginmanager=SimpleNamespace(getplugin=lambda name: screen),
         get_verbosity=lambda: 1,
@@ -157,7 +160,8 @@ def test_a_worker_is_told_what_it_was_given(listed, monkeypatch, number):
         hooks.pytest_configure_node(node)
     assert len(asked) == 1
     listed(0)  # a worker does not ask
-    monkeypatch.setenv(CUDA, made[0].env[CUDA])
+    for name, value in made[0].env.items():
+        monkeypatch.setenv(name, value)
     worker = Gpus(config(workerinput=nodes[0].workerinput), number)
     assert worker.uuids == (A, B, C, D)[:number]
     assert nodes[1].workerinput == {}
@@ -186,7 +190,9 @@ def check(told, *items):
 
 
 def told(ids, visible):
-    return {"variable": CUDA, "are_uuids": True, "ids": list(ids), "visible": visible}
+    shown = {CUDA: ",".join(ids)}
+    facts = {"variable": CUDA, "are_uuids": True, "ids": list(ids), "visible": visible}
+    return facts | {"environment": shown}
 
 
 @pytest.mark.parametrize(

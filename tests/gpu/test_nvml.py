@@ -14,10 +14,11 @@ from tests.truth.suite import ROOT
 LIST = """
 import json
 from dataclasses import asdict
-from pytest_smoltrace.capture import machine, nvml
-found = nvml.gpus()
-gpus = found and [asdict(gpu) for gpu in found]
-print(json.dumps([gpus, [asdict(gpu) for gpu in machine.detect().gpus]]))
+from pytest_smoltrace import sampler_process
+process = sampler_process.start()
+found = process and process.listing.gpus
+process and process.stop()
+print(json.dumps(found and [asdict(gpu) for gpu in found]))
 """
 CLIENT = """
 import json, pynvml
@@ -76,15 +77,10 @@ def test_the_client_reads_what_the_scenario_says(driver):
 
 def test_the_gpus_of_a_machine(driver):
     first, second = driver.has("Fake H100", "Fake T4", mib=24576)
-    gpus, detected = listed()
     memory = 24576 * 2**20
-    assert gpus == [
+    assert listed() == [
         {"index": 0, "uuid": first, "name": "Fake H100", "memory_bytes": memory, "mig": None},
         {"index": 1, "uuid": second, "name": "Fake T4", "memory_bytes": memory, "mig": None},
-    ]
-    assert detected == [
-        {"name": "Fake H100", "memory_gb": 24.0},
-        {"name": "Fake T4", "memory_gb": 24.0},
     ]
 
 
@@ -92,13 +88,13 @@ def test_the_driver_is_closed_again(driver):
     driver.has_equal(2)
     listed()
     (calls,) = driver.calls.values()
-    assert calls["nvmlInitWithFlags"] == calls["nvmlShutdown"] == 2  # it was asked twice
+    assert calls["nvmlInitWithFlags"] == calls["nvmlShutdown"] == 1
 
 
 def test_a_partitioned_gpu(driver):
     parts = [f"mig 0 {mig_uuid(place)} 10240 {place + 1} 0" for place in range(2)]
     driver.has("Fake H100", lines=parts)
-    ((gpu,), _) = listed()
+    (gpu,) = listed()
     assert gpu["mig"] == [
         {
             "uuid": mig_uuid(place),
@@ -123,12 +119,10 @@ def test_a_partitioned_gpu(driver):
 )
 def test_a_driver_in_trouble(driver, lines, expected):
     driver.has("Fake H100", "Fake H100", lines=lines)
-    gpus, _ = listed()
+    gpus = listed()
     assert (gpus and [(gpu["uuid"], gpu["memory_bytes"]) for gpu in gpus]) == expected
 
 
 def test_no_driver(no_driver):
-    gpus, detected = listed()
-    if gpus is not None:
+    if listed() is not None:
         pytest.skip("this machine has a driver of its own")
-    assert detected == []
