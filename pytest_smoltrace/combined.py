@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -84,11 +84,6 @@ class Ticks:
             track = Track(self.mono_ns[known], values[known], self.period_ns)
             found[name.format("avg")], found[name.format("max")] = track.over(start, end)
         return found
-
-
-def figures_at(columns: dict[str, Floats], row: int) -> Figures:
-    """Return one row of the columns of `Ticks.figures`."""
-    return Figures(**{one.name: known(columns[one.name][row]) for one in fields(Figures)})
 
 
 def known(value: float) -> float | None:

@@ -27,6 +27,26 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """What a run gets of the energy of one device."""
+
+    edges: Ints
+    at_edges: Floats
+    """Energy of the device up to each edge."""
+    fractions: Floats
+    """Of the intervals before, between and after the edges."""
+    got: Floats
+    """Energy that the run has got at the start of each of these intervals."""
+
+    def up_to(self, times: Ints, energy: Callable[[Ints], Floats]) -> Floats:
+        """Return what the run had got at some times."""
+        interval = np.searchsorted(self.edges, times, side="right")
+        begun = self.at_edges[np.maximum(interval - 1, 0)]
+        found: Floats = self.got[interval] + self.fractions[interval] * (energy(times) - begun)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sweep:
     """Time cut at the edges of all windows; interval k is between edges k and k+1."""
 
@@ -85,15 +105,16 @@ class Sweep:
         """Return what of a whole nobody gets."""
         return whole - float(np.diff(at_edges)[self.active > 0].sum())
 
-    def up_to(self, run: int, times: Ints, energy: Callable[[Ints], Floats]) -> Floats:
-        """Return what a run had got of an energy at some times."""
-        fractions = np.r_[0.0, self.fractions(run), 0.0]
-        at_edges = energy(self.edges)
-        sums = np.r_[0.0, 0.0, np.cumsum(np.diff(at_edges) * fractions[1:-1])]
-        interval = np.searchsorted(self.edges, times, side="right")
-        begun = at_edges[np.maximum(interval - 1, 0)]
-        got: Floats = sums[interval] + fractions[interval] * (energy(times) - begun)
-        return got
+    def part(self, run: int, at_edges: Floats) -> Part:
+        """Return what a run gets of an energy, given as its sum up to each edge."""
+        fractions = self.fractions(run)
+        got = np.cumsum(np.diff(at_edges) * fractions)
+        return Part(
+            edges=self.edges,
+            at_edges=at_edges,
+            fractions=np.r_[0.0, fractions, 0.0],
+            got=np.r_[0.0, 0.0, got],
+        )
 
     def fractions(self, run: int) -> Floats:
         """Return which part of each interval the windows of a run get."""

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_smoltrace.combined import Figures, Ticks, figures_at, scheduled
+from pytest_smoltrace.combined import Figures, Ticks, known, scheduled
 from pytest_smoltrace.encoding import dumps
 from pytest_smoltrace.energy_part import NONE, SOURCES
 from pytest_smoltrace.gpu_use import GpuUse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from pytest_smoltrace.attribution import Board, Window
+    from pytest_smoltrace.board import Board
     from pytest_smoltrace.electricity import Electricity
     from pytest_smoltrace.energy import GpuEvent
-    from pytest_smoltrace.series import Flags, Floats, Ints, Series
+    from pytest_smoltrace.series import Flags, Floats, Ints
+    from pytest_smoltrace.window_table import DeviceSet, WindowTable
 
     Key = tuple[str, str]
 
-_CALL = "call"
+_FIGURES = tuple(one.name for one in fields(Figures))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Totals:
     """Sums over the devices of each window."""
 
     wh: Floats
-    known: Flags
+    told: Flags
     """Windows of which at least one device tells energy."""
     above_idle_wh: Floats
     """NaN where the idle power of a device is not known."""
@@ -38,116 +40,118 @@ class _Totals:
     """Square of the uncertainty in Wh."""
     source: Ints
     covered_s: Floats
+    silent_s: Floats
+    """Covered s of devices that have samples but do not tell energy."""
     shared_ns: Ints
     by_process_ns: Ints
-    instance: Flags
 
     @classmethod
     def zero(cls, size: int) -> _Totals:
         """Return the totals of windows before any device was added."""
-        return cls(
-            wh=np.zeros(size),
-            known=np.zeros(size, np.bool_),
-            above_idle_wh=np.zeros(size),
-            variance=np.zeros(size),
-            source=np.zeros(size, np.int64),
-            covered_s=np.zeros(size),
-            shared_ns=np.zeros(size, np.int64),
-            by_process_ns=np.zeros(size, np.int64),
-            instance=np.zeros(size, np.bool_),
-        )
+        wh, above, variance, covered, silent = (np.zeros(size) for _ in range(5))
+        source, shared, by_process = (np.zeros(size, np.int64) for _ in range(3))
+        told = np.zeros(size, np.bool_)
+        return cls(wh, told, above, variance, source, covered, silent, shared, by_process)
 
-    def add(self, board: Board, rows: Ints, start: Ints, end: Ints) -> None:
-        """Add what the windows in some rows got of a device."""
-        curve, sweep = board.curve, board.sweep
-        if sweep is None or curve.source == NONE:
+    def add(self, board: Board, start: Ints, end: Ints) -> None:
+        """Add what the windows got of a device."""
+        rows, curve, sweep = board.rows, board.curve, board.sweep
+        if sweep is None:
             return
-        counted = curve.counted_s(start, end)
-        told = (counted > 0) | (start == end)
+        if curve.source == NONE:
+            self.silent_s[rows] += curve.covered_s(start, end)
+            return
         wh = sweep.shares(curve.energy_wh(sweep.edges))
         self.wh[rows] += wh
-        self.known[rows] |= told
-        self.source[rows] = np.maximum(self.source[rows], curve.source_rank(start, end))
+        self.told[rows] |= (curve.counted_s(start, end) > 0) | (start == end)
+        self.above_idle_wh[rows] += wh - board.idle_wh()
         self.variance[rows] += curve.uncertainty_wh(start, end) ** 2
+        self.source[rows] = np.maximum(self.source[rows], curve.source_rank(start, end))
         self.covered_s[rows] += curve.covered_s(start, end)
         shared, by_process = sweep.shared_ns()
         self.shared_ns[rows] += shared
         self.by_process_ns[rows] += by_process
-        self.above_idle_wh[rows] += wh - _idle_wh(board, sweep.edges)
 
 
-def _idle_wh(board: Board, edges: Ints) -> Any:
-    """Return the idle energy of each window's share of the counted time."""
-    sweep, curve = board.sweep, board.curve
-    if sweep is None or not len(curve.mono_ns):
-        return np.nan
-    idle_w = curve.idle_w(*sweep.idle(int(curve.mono_ns[0]), int(curve.mono_ns[-1])))
-    if idle_w is None:
-        return np.nan
-    return idle_w * sweep.shares(curve.counted_s(edges[:1], edges)) / 3600
+@dataclass(frozen=True, slots=True, eq=False)
+class _Readings:
+    """What the ticks of each call window say."""
+
+    figures: Mapping[str, Floats]
+    samples: Ints
+    missed: Ints
+
+    @classmethod
+    def of(cls, table: WindowTable, boards: Mapping[Key, Board]) -> _Readings:
+        """Read the ticks of all call windows, together for those of the same devices."""
+        size = len(table.place)
+        figures = {name: np.full(size, np.nan) for name in _FIGURES}
+        found = cls(figures, np.zeros(size, np.int64), np.zeros(size, np.int64))
+        for number, devices in enumerate(table.sets):
+            rows = np.flatnonzero(table.call & (table.device_set == number))
+            if devices.series and len(rows):
+                found.add(devices, boards, rows, (table.start[rows], table.end[rows]))
+        return found
+
+    def add(
+        self, devices: DeviceSet, boards: Mapping[Key, Board], rows: Ints, edges: tuple[Ints, Ints]
+    ) -> None:
+        """Add the windows of the same devices; without samples of one no tick is valid."""
+        own = devices.series
+        due = [scheduled(own[0], at) for at in edges]
+        self.missed[rows] = due[1] - due[0]
+        of_boards = [boards[key].series for key in devices.boards if key in boards]
+        if len(own) < len(devices.uuids) or not of_boards:
+            return
+        ticks = Ticks.of(own, of_boards)
+        for name, column in ticks.figures(*edges).items():
+            self.figures[name][rows] = column
+        read = [np.searchsorted(ticks.mono_ns, at) for at in edges]
+        valid = [np.searchsorted(ticks.due_ns, at) for at in edges]
+        self.samples[rows] = read[1] - read[0]
+        self.missed[rows] -= valid[1] - valid[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class WindowUses:
     """The uses of all windows, told attempt by attempt."""
 
-    windows: Sequence[Window]
-    series: Mapping[Key, Series]
-    boards: Mapping[Key, Board]
-    rows: Mapping[int, list[int]]
-    """Place of an attempt -> its windows."""
-    totals: _Totals
-    ticks: Mapping[int, tuple[Figures, int, int]]
-    """Row of a call window -> its figures, its valid ticks and its missed ticks."""
+    _table: WindowTable
+    _boards: Mapping[Key, Board]
+    _totals: _Totals
+    _readings: _Readings
 
     @classmethod
-    def of(
-        cls,
-        windows: Sequence[Window],
-        series: Mapping[Key, Series],
-        boards: Mapping[Key, Board],
-        members: Mapping[Key, Ints],
-    ) -> WindowUses:
+    def of(cls, table: WindowTable, boards: Mapping[Key, Board]) -> WindowUses:
         """Tell what each window got."""
-        totals = _Totals.zero(len(windows))
-        for key, rows in members.items():
-            if (board := boards.get(key)) and board.sweep:
-                totals.add(board, rows, board.sweep.windows.start, board.sweep.windows.end)
-        found: dict[int, list[int]] = {}
-        for row, one in enumerate(windows):
-            found.setdefault(one.place, []).append(row)
-        return cls(
-            windows=windows,
-            series=series,
-            boards=boards,
-            rows=found,
-            totals=totals,
-            ticks=_ticks(windows, series),
-        )
+        totals = _Totals.zero(len(table.place))
+        for board in boards.values():
+            totals.add(board, table.start[board.rows], table.end[board.rows])
+        return cls(table, boards, totals, _Readings.of(table, boards))
 
     def use_of(self, place: int, electricity: Electricity) -> GpuUse:
-        """Return the use of an attempt."""
-        rows = self.rows.get(place, [])
-        if not any(self._devices(self.windows[row]) for row in rows):
+        """Return the use of an attempt, the default without a device that has samples."""
+        rows = self._table.rows(place)
+        if not rows or not self._devices(rows[0]).series:
             return GpuUse()
-        calls = [row for row in rows if self.windows[row].phase == _CALL]
-        others = [row for row in rows if self.windows[row].phase != _CALL]
+        calls = [row for row in rows if self._table.call[row]]
+        others = [row for row in rows if not self._table.call[row]]
         energy, setup = self._wh(calls, others), self._wh(others, calls)
-        figures, samples, missed = self.ticks[calls[0]] if calls else (Figures(), 0, 0)
         parts = [part for part in (energy, setup) if part is not None]
         whole = sum(parts) if parts else None
+        asked = calls or list(rows)
         return GpuUse(
             energy_wh=energy,
             energy_setup_wh=setup,
-            energy_active_wh=self._active(calls, energy),
-            energy_uncertainty_wh=self._uncertainty(calls, energy),
-            energy_source=self._source(calls or rows, whole),
-            attribution=self._attribution(calls or rows, whole),
+            energy_active_wh=None if energy is None else self._active(calls),
+            energy_uncertainty_wh=None if energy is None else self._uncertainty(calls),
+            energy_source=NONE if whole is None else self._source(asked),
+            attribution=NONE if whole is None else self._attribution(asked),
             coverage=self._coverage(calls),
-            sample_count=samples,
-            missed_ticks=missed,
-            uuids=sorted({uuid for row in rows for uuid in self.windows[row].devices}),
-            **{name: getattr(figures, name) for name in Figures.__slots__},
+            sample_count=sum(int(self._readings.samples[row]) for row in calls),
+            missed_ticks=sum(int(self._readings.missed[row]) for row in calls),
+            uuids=sorted(self._devices(rows[0]).uuids),
+            **self._figures(calls),
             co2_emissions_g=None if whole is None else electricity.co2_g(whole),
             co2_intensity_g_per_kwh=None if whole is None else electricity.carbon_g_per_kwh,
             co2_source=None if whole is None else electricity.source,
@@ -155,69 +159,68 @@ class WindowUses:
             events=self._events(calls),
         )
 
-    def _devices(self, window: Window) -> list[Series]:
-        keys = ((window.clock, uuid) for uuid in window.devices)
-        return [self.series[key] for key in keys if key in self.series]
+    def _devices(self, row: int) -> DeviceSet:
+        return self._table.sets[int(self._table.device_set[row])]
 
     def _wh(self, rows: list[int], others: list[int]) -> float | None:
-        """Return the energy of some windows, none without windows; None when none is told."""
+        """Return the energy of some windows, 0 without any; None when it is not known."""
         if not rows:
-            return 0.0 if self.totals.known[others].any() else None
-        told = self.totals.known[rows]
-        return float(self.totals.wh[rows][told].sum()) if told.any() else None
+            return 0.0 if any(self._totals.told[row] for row in others) else None
+        told = [float(self._totals.wh[row]) for row in rows if self._totals.told[row]]
+        return sum(told) if told else None
 
-    def _active(self, calls: list[int], energy: float | None) -> float | None:
-        above = self.totals.above_idle_wh[calls].sum()
-        return None if energy is None or np.isnan(above) else max(0.0, float(above))
+    def _active(self, calls: list[int]) -> float | None:
+        above = sum(float(self._totals.above_idle_wh[row]) for row in calls)
+        return None if math.isnan(above) else max(0.0, above)
 
-    def _uncertainty(self, calls: list[int], energy: float | None) -> float | None:
-        root = np.sqrt(self.totals.variance[calls].sum())
-        return None if energy is None or np.isnan(root) else float(root)
+    def _uncertainty(self, calls: list[int]) -> float | None:
+        variance = sum(float(self._totals.variance[row]) for row in calls)
+        return None if math.isnan(variance) else math.sqrt(variance)
 
-    def _source(self, rows: list[int], whole: float | None) -> str:
-        return NONE if whole is None else SOURCES[int(self.totals.source[rows].max())]
+    def _source(self, rows: list[int]) -> str:
+        return SOURCES[max(int(self._totals.source[row]) for row in rows)]
 
-    def _attribution(self, rows: list[int], whole: float | None) -> str:
-        if whole is None:
-            return NONE
-        if any(one.device.parent for row in rows for one in self._devices(self.windows[row])):
+    def _attribution(self, rows: list[int]) -> str:
+        if self._devices(rows[0]).partitioned:
             return "mig_parent"
-        shared, by_process = (
-            self.totals.shared_ns[rows].sum(),
-            self.totals.by_process_ns[rows].sum(),
-        )
+        shared = sum(int(self._totals.shared_ns[row]) for row in rows)
         if not shared:
             return "exclusive"
+        by_process = sum(int(self._totals.by_process_ns[row]) for row in rows)
         return "process" if shared == by_process else "time_share"
 
     def _coverage(self, calls: list[int]) -> float | None:
-        """Return the covered part of the GPU-seconds; a device without samples has none."""
-        if not calls:
-            return None
-        window = self.windows[calls[0]]
-        whole_s = (window.end_mono_ns - window.start_mono_ns) / 1e9 * self.gpus(window)
+        """Return the covered part of the GPU-seconds.
+
+        A device without samples has none, nor one without energy next to others with it.
+        """
+        lengths = (int(self._table.end[row] - self._table.start[row]) for row in calls)
+        whole_s = sum(lengths) / 1e9 * (self._devices(calls[0]).gpus if calls else 0)
         if whole_s <= 0:
             return None
-        return min(1.0, float(self.totals.covered_s[calls[0]]) / whole_s)
+        totals = self._totals
+        told = any(totals.told[row] for row in calls)
+        columns = (totals.covered_s,) if told else (totals.covered_s, totals.silent_s)
+        covered_s = sum(float(column[row]) for column in columns for row in calls)
+        return min(1.0, covered_s / whole_s)
 
-    def gpus(self, window: Window) -> int:
-        """Return of how many GPUs a window could use at least an instance."""
-        sampled = self._devices(window)
-        unknown = len(window.devices) - len(sampled)
-        return len({one.device.board for one in sampled}) + unknown
+    def _figures(self, calls: list[int]) -> dict[str, float | None]:
+        if not calls:
+            return {}
+        return {name: known(column[calls[0]]) for name, column in self._readings.figures.items()}
 
     def _events(self, calls: list[int]) -> str | None:
         found: list[GpuEvent] = []
         for row in calls:
-            window = self.windows[row]
-            for key in dict.fromkeys(one.device.board for one in self._devices(window)):
-                if board := self.boards.get(key):
-                    found += [one for one in board.curve.events if _overlap(one, window)]
+            edges = int(self._table.start[row]), int(self._table.end[row])
+            for key in self._devices(row).boards:
+                events = self._boards[key].curve.events if key in self._boards else ()
+                found += [one for one in events if _overlap(one, *edges)]
         return dumps([_event(one) for one in found]).decode() if found else None
 
 
-def _overlap(event: GpuEvent, window: Window) -> bool:
-    return event.start_mono_ns < window.end_mono_ns and event.end_mono_ns > window.start_mono_ns
+def _overlap(event: GpuEvent, start: int, end: int) -> bool:
+    return event.start_mono_ns < end and event.end_mono_ns > start
 
 
 def _event(event: GpuEvent) -> dict[str, Any]:
@@ -227,41 +230,3 @@ def _event(event: GpuEvent) -> dict[str, Any]:
         "start_unix_nano": event.start_unix_ns,
         "end_unix_nano": event.end_unix_ns,
     }
-
-
-def _ticks(
-    windows: Sequence[Window], series: Mapping[Key, Series]
-) -> dict[int, tuple[Figures, int, int]]:
-    """Return the figures of all call windows, told together for those of the same devices."""
-    sets: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for row, one in enumerate(windows):
-        if one.phase == _CALL:
-            sets.setdefault((one.clock, one.devices), []).append(row)
-    found: dict[int, tuple[Figures, int, int]] = {}
-    for (clock, uuids), rows in sets.items():
-        own = [series[clock, uuid] for uuid in uuids if (clock, uuid) in series]
-        if own:
-            start = np.array([windows[row].start_mono_ns for row in rows], np.int64)
-            end = np.array([windows[row].end_mono_ns for row in rows], np.int64)
-            whole = len(own) == len(uuids)
-            found.update(zip(rows, _of_devices(own, series, start, end, whole=whole), strict=True))
-    return found
-
-
-def _of_devices(
-    own: Sequence[Series], series: Mapping[Key, Series], start: Ints, end: Ints, *, whole: bool
-) -> Iterator[tuple[Figures, int, int]]:
-    """Yield the figures of windows of the same devices, of which all or some have samples."""
-    boards = [
-        series[key] for key in dict.fromkeys(one.device.board for one in own) if key in series
-    ]
-    due = scheduled(own[0], end) - scheduled(own[0], start)
-    if not whole or not boards:
-        yield from ((Figures(), 0, int(missed)) for missed in due)
-        return
-    ticks = Ticks.of(own, boards)
-    columns = ticks.figures(start, end)
-    first, last = np.searchsorted(ticks.mono_ns, start), np.searchsorted(ticks.mono_ns, end)
-    valid = np.searchsorted(ticks.due_ns, end) - np.searchsorted(ticks.due_ns, start)
-    for row, (samples, missed) in enumerate(zip(last - first, due - valid, strict=True)):
-        yield figures_at(columns, row), int(samples), int(missed)
