@@ -49,6 +49,8 @@ class Built:
         """Value of summary.json, complete once the batches are read."""
         self.metrics_json: list[dict[str, Any]] = []
         """Value of metrics.json, complete once the batches are read."""
+        self.credits = ""
+        """Markdown with the sources of figures that ask to be named, for the dataset cards."""
         self.warnings: tuple[str, ...] = ()
         """What is wrong with the samples, one line each, known once the batches are read."""
         self._run = run
@@ -84,7 +86,7 @@ class Built:
         from pytest_smoltrace.rows.gpu import SampledGpus
 
         gpus = SampledGpus(self._run, grouping)
-        self.warnings = gpus.warnings
+        self.warnings, self.credits = gpus.warnings, gpus.credits
         return gpus
 
     def _next(

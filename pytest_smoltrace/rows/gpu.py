@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from pytest_smoltrace.run import Run
     from pytest_smoltrace.series import Floats, Ints, Series
 
+_CREDITS = """## Carbon intensity
+
+The figure of {source} is from Ember (2025), Yearly Electricity Data, with major processing by
+[Our World in Data](https://ourworldindata.org/grapher/carbon-intensity-electricity), licence
+[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/), rounded to 0.1 g.
+"""
+
 
 @dataclass(slots=True)
 class _RunGpus:
@@ -59,6 +66,12 @@ class SampledGpus:
         self._runs: defaultdict[str, _RunGpus] = defaultdict(
             lambda: _RunGpus(array("d"), defaultdict(set), {})
         )
+
+    @property
+    def credits(self) -> str:
+        """The source of the carbon intensity where it is from the table of countries."""
+        source = self.electricity.source
+        return "" if source in ("option", "default") else _CREDITS.format(source=source)
 
     def use_of(self, place: int, run_id: str, record: CaseRecord) -> GpuUse:
         """Return what the GPUs did during an attempt, and count it for its run."""

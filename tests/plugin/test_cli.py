@@ -61,6 +61,8 @@ def fakes(monkeypatch):
             self.run = run
             self.metrics_json = []
             self.summary = {}
+            self.credits = ""
+            self.warnings = ()
 
         def batches(self):
             found = [{"test_id": r.declared.case_id, "spans": 1} for r in self.run.records()]

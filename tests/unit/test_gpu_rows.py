@@ -1,7 +1,10 @@
 """GPU columns of every table, read back by DuckDB, against energies in closed form."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -376,6 +379,53 @@ def test_electricity_of_the_session(made):
     assert row["co2_emissions_g"] == pytest.approx(energy / 1000 * 100 * 1.5, rel=1e-12)
     assert row["electricity_cost_usd"] == pytest.approx(energy / 1000 * 0.3 * 1.5, rel=1e-12)
     assert (row["co2_source"], row["pue"], row["co2_intensity_g_per_kwh"]) == ("option", 1.5, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "sampled", "named"),
+    [("DEU 2024 Ember", True, True), ("DEU 2024 Ember", False, False), ("option", True, False)],
+)
+def test_the_source_of_a_country_s_figure_is_named(made, source, sampled, named):
+    electricity = {"carbon_g_per_kwh": 335.3, "source": source, "country": "DEU"}
+    header = replace(HEADER, electricity=electricity)
+    found = made([case(1, 0.0, 10.0, BOTH)], gpus=(A, B) if sampled else (), header=header)
+    card = (found.directory / "leaderboard" / "README.md").read_text()
+    assert ("The figure of DEU 2024 Ember is from Ember (2025)" in card) == named
+    assert ("CC BY 4.0" in card) == named
+
+
+LOAD = """
+import json, sys
+from datasets import load_dataset
+found = {}
+for dataset, config in [("results", "default"), ("traces", "default"), ("leaderboard", "default"),
+                        ("metrics", "default"), ("metrics", "points"), ("metrics", "per_gpu")]:
+    data = load_dataset(f"{sys.argv[1]}/{dataset}", config, split="train")
+    column = {"per_gpu": "gpu_power_watts", "points": "value"}.get(config)
+    column = column or {"metrics": "gpu_power_watts", "traces": "trace_id"}.get(dataset, "run_id")
+    found[f"{dataset}/{config}"] = [len(data), str(data.features[column].dtype)]
+print(json.dumps(found))
+"""
+
+
+def test_datasets_loads_every_configuration(made, tmp_path):
+    pytest.importorskip("datasets")
+    found = made(OVERLAPPING)
+    environ = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(found.directory)],
+        env=environ, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert loaded.pop("metrics/points")[0] > 62 * 6
+    assert loaded == {
+        "results/default": [3, "string"],
+        "traces/default": [3, "string"],
+        "leaderboard/default": [1, "string"],
+        "metrics/default": [31, "float64"],
+        "metrics/per_gpu": [62, "float64"],
+    }
 
 
 def test_samples_that_cannot_be_read_are_named(made):

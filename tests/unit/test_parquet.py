@@ -71,7 +71,10 @@ class FakeTables:
     batch_rows: int = 100
     fails: bool = False
     summary: dict = dataclasses.field(default_factory=lambda: {"b": 1, "a": float("nan")})
-    metrics_json: Any = dataclasses.field(default_factory=lambda: [{"run_id": "r0"}])
+    metrics_json: Any = dataclasses.field(
+        default_factory=lambda: [{"run_id": "r0", "resourceMetrics": [{"b": 1, "a": [2]}]}]
+    )
+    credits: str = ""
 
     def batches(self):
         pending = {name: rows(name, count) for name, count in self.counts.items()}
@@ -269,7 +272,19 @@ def test_json_files_are_sorted_and_strict(tmp_path):
     parquet.write(FakeTables(FULL), tmp_path)
     text = (tmp_path / "summary.json").read_text()
     assert text == '{\n  "a": null,\n  "b": 1\n}\n'
-    assert json.loads((tmp_path / "metrics" / "metrics.json").read_text()) == [{"run_id": "r0"}]
+    made = (tmp_path / "metrics" / "metrics.json").read_text()
+    assert made == (
+        '[\n  {\n    "resourceMetrics": [{"a":[2],"b":1}],\n    "run_id": "r0"\n  }\n]\n'
+    ), "time series on one line"
+
+
+def test_cards_name_the_sources_that_ask_for_it(tmp_path):
+    parquet.write(FakeTables(FULL, credits="## Source\n\nX, CC BY 4.0.\n"), tmp_path)
+    named = {
+        name: "\n## Source\n\nX, CC BY 4.0.\n" in (tmp_path / name / "README.md").read_text()
+        for name in ("results", "traces", "metrics", "leaderboard")
+    }
+    assert named == {"results": True, "traces": False, "metrics": True, "leaderboard": True}
 
 
 LOAD = """
