@@ -35,6 +35,14 @@ def duration(ms: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def amount(number: float | None, unit: str) -> str:
+    """Return a quantity with three significant digits, without an exponent."""
+    if number is None:
+        return UNKNOWN
+    exponent = int(f"{number:.2e}".partition("e")[2])
+    return f"{number:,.{min(9, max(0, 2 - exponent))}f} {unit}"
+
+
 def line(name: str, text: str) -> str:
     """Return a line of the summary."""
     return f"{name:<14} {text}".rstrip()

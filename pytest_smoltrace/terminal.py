@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.formats import UNKNOWN, count, duration, line, usd
+from pytest_smoltrace.formats import UNKNOWN, amount, count, duration, line, usd
 from pytest_smoltrace.shortfall import exit_reason, failures, ranked, unscored_of
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def summary_lines(
         yield from _details(runs[0])
     elif runs:
         yield from aligned((_HEAD, *map(_row, runs)))
+        for run in runs:
+            yield from energy_lines(run, of=f"{run['model']}, {run['agent_type']} agent: ")
     else:
         yield "no case was evaluated"
     yield from _incomplete(runs)
@@ -117,6 +119,30 @@ def _details(run: Mapping[str, Any]) -> Iterator[str]:
     yield line("latency", _quantiles(run["p50_duration_ms"], run["p95_duration_ms"]))
     ttft = (_ms(run["p50_ttft_seconds"]), _ms(run["p95_ttft_seconds"]))
     yield line("first token", _quantiles(*ttft))
+    yield from energy_lines(run)
+
+
+def energy_lines(run: Mapping[str, Any], *, of: str = "") -> Iterator[str]:
+    """Yield what the GPUs took and did during a run, where they were measured."""
+    energy_wh = run.get("total_gpu_energy_wh")
+    if energy_wh is None:
+        return
+    emitted = amount(run["co2_emissions_g"], "g CO2e")
+    rest = amount(run["gpu_energy_unattributed_wh"], "Wh")
+    yield line(
+        "energy",
+        f"{of}{amount(energy_wh, 'Wh')} ({rest} more outside of cases), {emitted} "
+        f"({run['co2_source']}), {usd(run['electricity_cost_usd'])}",
+    )
+    watts = f"{amount(run['gpu_power_avg_w'], 'W')} (most {amount(run['gpu_power_max_w'], 'W')})"
+    busy = amount(run["gpu_utilization_avg"], "%")
+    used, size = _whole(run["gpu_memory_max_mib"]), _whole(run["gpu_memory_total_mib"])
+    memory = f"at most {used} of {size} MiB"
+    yield line("gpu", f"{of}{run['gpu_count']} x, {watts}, {busy} busy, {memory}")
+
+
+def _whole(number: float | None) -> str:
+    return count(None if number is None else round(number))
 
 
 _HEAD = (

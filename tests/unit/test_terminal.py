@@ -122,6 +122,40 @@ def test_summary_of_one_run(tmp_path):
     ]
 
 
+MEASURED = {
+    "gpu_count": 2,
+    "total_gpu_energy_wh": 10 / 6,
+    "gpu_energy_unattributed_wh": 0.0421,
+    "co2_emissions_g": 0.791666,
+    "co2_source": "DEU 2024 Ember",
+    "electricity_cost_usd": 0.0002,
+    "gpu_power_avg_w": 600.0,
+    "gpu_power_max_w": 1234.5,
+    "gpu_utilization_avg": 40.25,
+    "gpu_memory_max_mib": 2048.4,
+    "gpu_memory_total_mib": 163840.0,
+}
+
+
+def test_energy_of_the_gpus():
+    found = lines(summary(run(**MEASURED)))
+    energy = "1.67 Wh (0.0421 Wh more outside of cases), 0.792 g CO2e (DEU 2024 Ember), $0.000200"
+    gpu = "2 x, 600 W (most 1,234 W), 40.2 % busy, at most 2,048 of 163,840 MiB"
+    assert f"energy         {energy}" in found
+    assert f"gpu            {gpu}" in found
+    both = lines(summary(run(), run(model="b", **MEASURED)))
+    assert [one for one in both if one.startswith(("energy", "gpu "))] == [
+        f"energy         b, tool agent: {energy}",
+        f"gpu            b, tool agent: {gpu}",
+    ]
+
+
+def test_what_a_card_does_not_tell_is_a_dash():
+    unknown = dict.fromkeys(("gpu_power_avg_w", "gpu_power_max_w", "gpu_utilization_avg"))
+    found = lines(summary(run(**MEASURED) | unknown | {"gpu_memory_max_mib": None}))
+    assert "gpu            2 x, - (most -), - busy, at most - of 163,840 MiB" in found
+
+
 def test_unknown_is_a_dash_and_never_a_zero():
     unknown = run(
         num_tests=0,
