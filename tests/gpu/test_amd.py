@@ -469,3 +469,62 @@ def test_one_process_asks_the_library(machine, tmp_path):
     # Each is asked when it is opened and at each tick.
     assert calls["amdsmi_get_power_info"] == calls["amdsmi_get_energy_count"]
     assert calls["amdsmi_get_power_info"] == 2 * (last["ticks"] + 1)
+
+
+# Whole sessions
+
+SLEEPS = """
+import time
+import pytest
+
+@pytest.mark.parametrize("n", range({number}))
+def test_case(ask, n):
+    time.sleep({seconds})
+    ask("answer yes")
+"""
+
+
+def used_by(run):
+    """Return the rows of the cases and of the leaderboard."""
+    (board,) = run.rows("leaderboard")
+    return run.rows("results"), board
+
+
+def test_the_energy_of_a_case_is_that_of_the_gpu_that_hip_shows(machine, suite, monkeypatch):
+    machine.has("MI300X", "MI300X", "MI300X", lines=("power 0 100", "power 1 720", "power 2 200"))
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "2,1")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
+    run = suite("--smoltrace-gpu=on", source=SLEEPS.format(number=1, seconds=1))
+    (row,), board = used_by(run)
+    assert row["gpu_uuids"] == [uuid(1)]
+    assert (row["gpu_energy_source"], row["gpu_attribution"]) == ("counter", "exclusive")
+    assert row["gpu_power_avg_w"] == pytest.approx(720)
+    assert row["gpu_energy_wh"] * 3600 == pytest.approx(0.72 * row["execution_time_ms"], rel=0.02)
+    assert board["gpu_count"] == 1
+    assert len(machine.calls) == 1
+
+
+def test_workers_take_turns_in_what_rocr_shows(machine, suite, monkeypatch):
+    machine.has("MI300X", "MI300X", "MI300X", lines=("power 0 100", "power 1 720", "power 2 200"))
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", f"2,{uuid(0)}")
+    source = f"import os\n{SLEEPS.format(number=4, seconds=0.3)}"
+    source = source.replace("    ask(", '    print(os.environ["HIP_VISIBLE_DEVICES"])\n    ask(')
+    run = suite("-n2", "-rA", "--smoltrace-gpu=on", source=source)
+    rows, board = used_by(run)
+    found = {row["worker_id"]: (row["gpu_uuids"], row["gpu_power_avg_w"]) for row in rows}
+    assert found == {
+        "gw0": ([uuid(2)], pytest.approx(200)),
+        "gw1": ([uuid(0)], pytest.approx(100)),
+    }
+    assert {"0", "1"} <= {line.strip() for line in run.result.outlines}
+    assert board["gpu_count"] == 2
+    assert len(machine.calls) == 1
+
+
+def test_power_counts_where_the_counter_stands_still(machine, suite):
+    machine.has("MI300X", lines=("power 0 720", "stuck 0 -1 1e12"))
+    run = suite("--smoltrace-gpu=on", source=SLEEPS.format(number=1, seconds=3))
+    (row,), _ = used_by(run)
+    assert row["gpu_energy_source"] == "power_instant"
+    assert "energy_disagreement" in row["gpu_events"]
+    assert row["gpu_energy_wh"] * 3600 == pytest.approx(0.72 * row["execution_time_ms"], rel=0.02)
