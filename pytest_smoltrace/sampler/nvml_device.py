@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from . import nvml_reads as reads
 from .device import BLANK, FailedError
-from .nvml_codes import FUNCTION_NOT_FOUND, NEVER, OK, name_of
+from .nvml_codes import FUNCTION_NOT_FOUND, NEVER, name_of
 from .nvml_processes import ProcessUse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 INSTANT = "instant"
 AVERAGE = "average"
 _AMPERE = 7
-_GA100 = ("A100", "A30", "A800", "CMP 170HX", "PG506", "PG509")
+_GA100 = re.compile(r"\b(A100X?|A30X?|A800|CMP 170HX)\b")
 """What is in the names of the Ampere cards whose power readings are not averages."""
 _NAMES = {reads.POWER_FIELD: "power", reads.ENERGY_FIELD: "energy"}
 
@@ -29,7 +30,7 @@ class NvmlDevice:
         self._uuid = uuid.encode()
         self._handle: Any = None
         self.power: str | None = None
-        self._codes: dict[int, int] = {}
+        self._troubles: dict[str, int] = {}
         self._fields: reads.Fields | None = None
         self._fast: list[reads.Quantity] = []
         self._is_planned = is_instance
@@ -77,11 +78,15 @@ class NvmlDevice:
 
     def _plan_power_usage(self) -> None:
         usage = reads.Quantity("power", reads.power_usage)
-        self._check([usage.read(self._nvml, self._handle, [*BLANK])])
-        self._fast.append(usage)
-        self.power = None if usage.is_off else self._meaning()
+        code = usage.read(self._nvml, self._handle, [*BLANK])
+        self._check([code])
+        if usage.is_off:
+            self._note({usage.name: code})
+        else:
+            self._fast.append(usage)
+            self.power = self._meaning()
 
-    def _check(self, codes: Sequence[int | None]) -> None:
+    def _check(self, codes: Iterable[int | None]) -> None:
         if code := reads.out_of_reach(codes):
             raise self._failed(code)
 
@@ -92,7 +97,7 @@ class NvmlDevice:
             name = self._nvml.nvmlDeviceGetName(self._handle)
         except self._nvml.NVMLError:
             return INSTANT  # a driver that cannot say it is older than the cards that average
-        if architecture == _AMPERE and any(part in name for part in _GA100):
+        if architecture == _AMPERE and _GA100.search(name):
             return INSTANT
         return AVERAGE if architecture >= _AMPERE else INSTANT
 
@@ -107,29 +112,34 @@ class NvmlDevice:
         codes = self._read_fast(values)
         middle = (before + time.monotonic_ns()) // 2
         if every:
-            codes += [one.read(self._nvml, self._handle, values) for one in self._slow]
-            self._check(codes)
+            for one in self._slow:
+                codes[one.name] = one.read(self._nvml, self._handle, values)
+            self._check(codes.values())
+        if any(codes.values()):
+            self._note(codes)
         return middle
 
-    def _read_fast(self, values: list[float]) -> list[int | None]:
-        codes: list[int | None] = []
+    def _read_fast(self, values: list[float]) -> dict[str, int | None]:
+        codes: dict[str, int | None] = {}
         if self._fields is not None:
-            codes += self._ask_fields(self._fields, values)
+            codes.update(self._ask_fields(self._fields, values))
         for one in self._fast:
-            codes.append(one.read(self._nvml, self._handle, values))
-        if any(codes):
-            self._check(codes)
+            codes[one.name] = one.read(self._nvml, self._handle, values)
+        if any(codes.values()):
+            self._check(codes.values())
         return codes
 
-    def _ask_fields(self, fields: reads.Fields, values: list[float]) -> list[int]:
-        codes = fields.codes(self._handle, values)
-        if any(codes):
-            self._codes.update(zip(fields.ids, codes, strict=True))
-            if NEVER.issuperset(codes):
-                self._fields = None
-                if reads.ENERGY_FIELD in fields.ids:
-                    self._fast.append(reads.Quantity("energy", reads.total_energy))
+    def _ask_fields(self, fields: reads.Fields, values: list[float]) -> dict[str, int]:
+        names = [_NAMES[number] for number in fields.ids]
+        codes = dict(zip(names, fields.codes(self._handle, values), strict=True))
+        if NEVER.issuperset(codes.values()):
+            self._fields = None
+            if reads.ENERGY_FIELD in fields.ids:
+                self._fast.append(reads.Quantity("energy", reads.total_energy))
         return codes
+
+    def _note(self, codes: Mapping[str, int | None]) -> None:
+        self._troubles.update({name: code for name, code in codes.items() if code})
 
     def processes(self) -> Sequence[tuple[int, float]]:
         """Return each process that used the device since the last call, and its use in percent.
@@ -146,9 +156,4 @@ class NvmlDevice:
     @property
     def troubles(self) -> dict[str, str]:
         """Return field -> why it has been blank."""
-        codes = {_NAMES[number]: code for number, code in self._codes.items() if code != OK}
-        for one in (*self._fast, *self._slow):
-            codes.pop(one.name, None)
-            if one.is_off or one.code not in {OK, *NEVER}:
-                codes[one.name] = one.code
-        return {name: name_of(self._nvml, code) for name, code in codes.items()}
+        return {name: name_of(self._nvml, code) for name, code in self._troubles.items()}

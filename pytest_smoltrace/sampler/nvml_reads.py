@@ -141,8 +141,6 @@ class Quantity:
         self.name = name
         self._makers = list(makers)
         self._read: Read | None = None
-        self.code = OK
-        """Why it was not known when it last was not."""
 
     @property
     def is_off(self) -> bool:
@@ -154,8 +152,6 @@ class Quantity:
         code = None
         while self._read is not None or self._makers:
             code = self._attempt(nvml, handle, values)
-            if code != OK:
-                self.code = code
             if code not in NEVER:
                 break
             self._read = None

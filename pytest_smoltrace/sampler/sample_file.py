@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SampleFile:
-    """One header line, then whole records, each tick by one write."""
+    """One header line, then whole records; one write a tick unless the system takes less."""
 
     def __init__(self, path: str, header: Mapping[str, Any]) -> None:
         """Create the file.
@@ -35,25 +35,25 @@ class SampleFile:
         if not self._append(line):
             raise OSError(None, self._reason)
 
-    def append(self, records: bytes | bytearray | memoryview) -> None:
+    def append(self, records: bytes | bytearray) -> None:
         """Write the records of a tick, or none of them."""
         if not self._append(records):
             self.unwritten += 1
 
-    def _append(self, data: bytes | bytearray | memoryview) -> bool:
+    def _append(self, data: bytes | bytearray) -> bool:
+        written = 0
         if self._file < 0:
             return False
         try:
-            written = os.write(self._file, data)
+            while written < len(data):
+                written += os.write(self._file, data[written:] if written else data)
         except OSError as error:
             self._reason = error.strerror or str(error)
+            if written:
+                self._cut()
             return False
-        if written == len(data):
-            self._size += written
-            return True
-        self._reason = "No space left on device"
-        self._cut()
-        return False
+        self._size += written
+        return True
 
     def _cut(self) -> None:
         """Drop a part of a record, which would shift all that follow."""

@@ -187,7 +187,11 @@ def test_every_tick_is_in_the_file_and_in_the_log_of_the_driver(driver, gpus, sa
         # The first call finds out what the driver gives.
         asked = driver.device_calls[child.pid]["nvmlDeviceGetFieldValues", slot]
         assert asked == last["ticks"] + 1
-        late = rows["mono_ns"] - header["started_mono_ns"] - rows["tick"] * header["period_ns"]
+        late = (
+            rows["mono_ns"]
+            - header["started_mono_ns"]
+            - rows["tick"].astype(int) * header["period_ns"]
+        )
         assert late.min() >= 0
         assert not rows["flags"].any()
     assert list(driver.calls) == [child.pid]
