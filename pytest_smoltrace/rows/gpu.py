@@ -82,7 +82,9 @@ class SampledGpus:
             run.energy_wh.append(sum(parts))
         if record.gpu_uuids and record.clock is not None:
             run.devices[record.clock].update(record.gpu_uuids)
-        return replace(use, uuids=list(record.gpu_uuids) if record.gpu_uuids else None)
+        if use.uuids or not record.gpu_uuids:
+            return use
+        return replace(use, uuids=list(record.gpu_uuids))
 
     def spacing_ns(self, spot: Spot) -> int | None:
         """Return the least distance of ticks with a sample; None for a host without samples."""

@@ -58,12 +58,12 @@ class Built:
 def made(tmp_path):
     """Return a function that builds a run of cases with samples."""
 
-    def make(cases, gpus=(A, B), header=HEADER, parts=(), also=None, **samples):
-        write_run(tmp_path / "run-1", cases, header=header, parts=parts)
+    def make(cases, gpus=(A, B), also=None, sampling=None, **journal):
+        write_run(tmp_path / "run-1", cases, **journal)
         if also:
             also(tmp_path / "run-1")
         if gpus:
-            write_samples(tmp_path / "run-1", gpus, **samples)
+            write_samples(tmp_path / "run-1", gpus, **(sampling or {}))
         return Built(tmp_path / "run-1")
 
     return make
@@ -94,7 +94,7 @@ def test_two_gpus_at_300_w_for_10_s(made):
 
 
 def test_energy_of_tests_and_rest_is_that_of_the_devices(made):
-    found = made(OVERLAPPING, start_s=-0.5, end_s=31.0)
+    found = made(OVERLAPPING, sampling={"end_s": 31.0})
     tests = found.one("SELECT sum(gpu_energy_wh + gpu_energy_setup_wh) FROM results")
     (row,) = found.sql(
         "SELECT total_gpu_energy_wh AS w, gpu_energy_unattributed_wh AS u FROM board"
@@ -265,7 +265,7 @@ def test_runs_of_one_session_share_its_rest(made):
         of_model(1, "m-1", 0.0, 10.0, BOTH),
         of_model(2, "m-2", 5.0, 15.0, BOTH),
     ]
-    found = made(cases, start_s=-0.5, end_s=16.0)
+    found = made(cases, sampling={"end_s": 16.0})
     rows = found.sql("SELECT * FROM board ORDER BY model")
     (one, two) = rows
     assert one["gpu_energy_unattributed_wh"] == two["gpu_energy_unattributed_wh"]
@@ -297,7 +297,7 @@ def test_a_resumed_run_goes_on_counting(made):
         cases,
         parts=[(1, later)],
         header=header,
-        end_s=11.0,
+        sampling={"end_s": 11.0},
         also=lambda run: write_samples(run, [A, B], start_s=999.5, end_s=1006.0, name="b"),
     )
     truth = A.wh(0, 10) + B.wh(0, 10) + A.wh(1000, 1005) + B.wh(1000, 1005)
@@ -439,8 +439,36 @@ def test_samples_that_cannot_be_read_are_named(made):
     assert found.one("SELECT total_gpu_energy_wh FROM board") > 0
 
 
+def test_a_killed_session_keeps_what_is_known(made, tmp_path):
+    """The journal has no end and a case in flight, the samples end within a record."""
+
+    def kills(run):
+        write_samples(run, [A, B], end_s=12.0)
+        file = run / "samples" / "a.samples"
+        file.write_bytes(file.read_bytes()[:-7])
+        with (run / "journal.jsonl").open("ab") as journal:
+            opened = {"k": "open", "nodeid": SUITE[1].nodeid, "worker": "gw1",
+                      "unix_ns": START + 11 * 10**9}  # fmt: skip
+            journal.write(json.dumps(opened, separators=(",", ":")).encode() + b"\n")
+
+    found = made([case(1, 0.0, 10.0, BOTH)], gpus=(), also=kills, footer=None, suite=SUITE)
+    one, two = found.sql("SELECT * FROM results ORDER BY test_id")
+    assert one["gpu_energy_wh"] == pytest.approx(A.wh(0, 10) + B.wh(0, 10), rel=1e-2)
+    assert (two["outcome"], two["gpu_energy_wh"], two["gpu_uuids"]) == ("crashed", None, None)
+    (board,) = found.sql("SELECT * FROM board")
+    assert board["total_gpu_energy_wh"] == one["gpu_energy_wh"] + one["gpu_energy_setup_wh"]
+
+
+def test_samples_without_a_case(made):
+    found = made([], suite=SUITE)
+    (board,) = found.sql("SELECT * FROM board")
+    assert board["total_gpu_energy_wh"] is None
+    assert board["gpu_energy_unattributed_wh"] == pytest.approx(A.wh(-0.5, 60) + B.wh(-0.5, 60))
+    assert found.one("SELECT count(*) FROM ticks") == 1
+
+
 def test_a_slow_sampler_has_wider_ticks(made):
-    found = made([case(1, 0.0, 10.0, BOTH)], period_s=2.5, start_s=-5.0)
+    found = made([case(1, 0.0, 10.0, BOTH)], sampling={"period_s": 2.5, "start_s": -5.0})
     ticks = found.sql("SELECT * FROM ticks ORDER BY timestamp_unix_nano")
     assert all(tick["gpu_count"] == 2 for tick in ticks)
 
