@@ -127,14 +127,19 @@ def _ticks_before(part: Part, times: Any) -> Any:
     return -((part.started_mono_ns - times) // part.period_ns)
 
 
+def longest_ns(mono_ns: Ints, period_ns: int) -> float:
+    """Return the longest distance of ticks that is no gap; some values are read less often."""
+    usual = float(np.median(np.diff(mono_ns))) if len(mono_ns) > 1 else 0.0
+    return GAP_PERIODS * max(usual, period_ns)
+
+
 class Track:
     """Values over time, known at ticks."""
 
     def __init__(self, mono_ns: Ints, values: Floats, period_ns: int) -> None:
         """Take the ticks in which a value is known; one is rarely asked for in each tick."""
         lengths = np.diff(mono_ns)
-        usual = float(np.median(lengths)) if len(lengths) else 0.0
-        covered = np.where(lengths <= GAP_PERIODS * max(usual, period_ns), lengths / 1e9, 0.0)
+        covered = np.where(lengths <= longest_ns(mono_ns, period_ns), lengths / 1e9, 0.0)
         self._mono_ns = mono_ns
         self._values = np.r_[values, -np.inf]
         self._covered = np.r_[0.0, np.cumsum(covered)]

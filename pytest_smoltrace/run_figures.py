@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_smoltrace.combined import Figures, Ticks, Track, known
+from pytest_smoltrace.combined import Figures, Ticks, Track, known, longest_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_smoltrace.series import Flags, Floats, Ints, Part, Series
+    from pytest_smoltrace.series import Floats, Ints, Part, Series
 
     Key = tuple[str, str]
 
+_BEYOND, _READ, _GAP = range(3)
 _COLUMNS = (
     ("power_w", "power_{}_w"),
     ("utilization", "utilization_{}"),
@@ -108,27 +108,34 @@ def _over(
 
 
 def _merged(usable: Sequence[tuple[int, Ints, Floats, int]], name: str) -> tuple[Ints, Floats, int]:
-    """Return the values of all GPUs at the ticks of all files."""
+    """Return the values of all GPUs at the ticks of all files, without those in a gap of one."""
     period_ns = max(period for *_, period in usable)
-    usable = sorted(usable, key=lambda one: int(one[1][0]))
-    apart = all(a[1][-1] < b[1][0] for a, b in pairwise(usable))
-    if apart:
-        times = np.concatenate([one[1] for one in usable])
-        return times, np.concatenate([one[2] for one in usable]), period_ns
-    grid = np.unique(np.concatenate([one[1] for one in usable]))
-    present = [_present(grid, one[1]) for one in usable]
-    at = [np.interp(grid - grid[0], times - grid[0], values) for _, times, values, _ in usable]
-    rows = [np.where(here, values, np.nan) for here, values in zip(present, at, strict=True)]
+    if len(usable) == 1:
+        return usable[0][1], usable[0][2], period_ns
+    grid = np.unique(np.concatenate([times for _, times, _, _ in usable]))
+    states = [_state(grid, times, period) for _, times, _, period in usable]
+    sound = np.all([state != _GAP for state in states], axis=0)
+    grid = grid[sound]
+    here = np.array([state[sound] == _READ for state in states])
+    values = np.array(
+        [np.interp(grid - grid[0], times - grid[0], found) for _, times, found, _ in usable]
+    )
     if name == "temperature":
-        return grid, np.fmax.reduce(rows), period_ns
+        return grid, np.where(here, values, -np.inf).max(axis=0), period_ns
+    sums = np.where(here, values, 0.0)
     if name == "utilization":
-        weights = [here * one[0] for here, one in zip(present, usable, strict=True)]
-        total = np.nansum([row * weight for row, weight in zip(rows, weights, strict=True)], axis=0)
-        return grid, total / np.sum(weights, axis=0), period_ns
-    return grid, np.nansum(rows, axis=0), period_ns
+        weights = np.array([weight for weight, *_ in usable])
+        return grid, weights @ sums / (weights @ here), period_ns
+    return grid, sums.sum(axis=0), period_ns
 
 
-def _present(grid: Ints, times: Ints) -> Flags:
-    """Return the times between the first and the last sample of a file."""
-    found: Flags = (grid >= times[0]) & (grid <= times[-1])
+def _state(grid: Ints, times: Ints, period_ns: int) -> Ints:
+    """Return for each time whether it is beyond a file, within it, or in one of its gaps."""
+    after = np.searchsorted(times, grid)
+    inner = np.clip(after, 1, max(1, len(times) - 1))
+    lengths = np.diff(times) if len(times) > 1 else np.zeros(1, np.int64)
+    gap = (lengths > longest_ns(times, period_ns))[inner - 1]
+    at_tick = times[np.minimum(after, len(times) - 1)] == grid
+    within = (grid >= times[0]) & (grid <= times[-1])
+    found: Ints = np.where(within, np.where(gap & ~at_tick, _GAP, _READ), _BEYOND)
     return found

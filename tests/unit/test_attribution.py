@@ -284,6 +284,15 @@ def test_the_nearest_reading_is_believed(tmp_path):
     assert wh(found, 0, 1) == [pytest.approx(0.45 + 0.175), pytest.approx(0.2 + 0.175)]
 
 
+def test_readings_of_two_files_are_told_apart(tmp_path):
+    card = Card(load=Constant(360.0))
+    write(tmp_path, [card], 10, name="a", processes=readings([(7, 100, 60.0)]))
+    after = [(t + 20, 0, rows) for t, _, rows in readings([(8, 101, 60.0)])]
+    write(tmp_path, [card], 10, name="b", start=20.0, processes=after)
+    found = account(tmp_path, [window(0, 0, 30), window(1, 0, 30)])
+    assert wh(found, 0, 1) == [pytest.approx(1.0), pytest.approx(1.0)]
+
+
 def test_windows_of_one_worker_share_what_its_processes_did(tmp_path):
     write(
         tmp_path, [Card(load=Constant(360.0))], 10, processes=readings([(7, 9, 60.0), (8, 5, 20.0)])
@@ -462,6 +471,17 @@ def test_figures_of_two_machines_are_put_together(tmp_path):
     assert both.utilization_avg == pytest.approx(30)
     assert both.temperature_avg == pytest.approx(60)
     assert both.memory_avg_mib == pytest.approx(3000)
+
+
+def test_a_gap_of_one_machine_is_left_out_of_the_figures_of_both(tmp_path):
+    edit = lambda t, slot, values: None if 3.05 < t < 5.95 else values  # noqa: E731
+    load_ = Steps((-9, 100), (3.05, 900), (5.95, 100))
+    write(tmp_path, [Card(load=load_)], 10)
+    write(tmp_path, [Card(load=Constant(200.0))], 10, name="b", clock="d", edit=edit)
+    found = account(tmp_path, [])
+    figures = found.figures({"c": ["GPU-0"], "d": ["GPU-0"]}, WALL + at(0), WALL + at(10))
+    assert figures.power_max_w == pytest.approx(300)
+    assert figures.power_avg_w == pytest.approx(300)
 
 
 def test_without_windows_all_energy_is_nobodys(tmp_path):

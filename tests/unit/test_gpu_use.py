@@ -196,10 +196,12 @@ def test_the_worst_source_over_the_gpus_is_told(tmp_path):
 def test_a_lost_gpu_shows_in_coverage_ticks_and_events(tmp_path):
     edit = lambda t, slot, values: "failed" if slot and 2.95 < t < 5.05 else values  # noqa: E731
     write(tmp_path, pair(), 8, edit=edit)
-    found = account(tmp_path, [window(0, 0, 8, devices=TWO), window(1, 0, 8), window(2, 6, 8)])
+    found = account(
+        tmp_path, [window(0, 0, 8, devices=TWO), window(1, 0, 8), window(2, 6, 8, devices=TWO)]
+    )
     both, one, later = (found.use_of(place, ELECTRICITY) for place in range(3))
-    # Of GPU-0, half of 6 s and a third of 2 s.
-    assert both.energy_wh * 3600 == pytest.approx(2400 + 900 + 200, rel=0.001)
+    # Half of 6 s and a third of 2 s of GPU-0, 6 s and half of 2 s of GPU-1.
+    assert both.energy_wh * 3600 == pytest.approx(900 + 200 + 1800 + 300, rel=0.001)
     assert both.coverage == pytest.approx((8 + 8 - 2.2) / 16)
     assert (both.sample_count, both.missed_ticks) == (80 - 21, 21)
     assert (one.coverage, one.sample_count, one.missed_ticks, one.events) == (1.0, 80, 0, None)
@@ -234,9 +236,11 @@ def test_a_stopped_sampler_misses_ticks(tmp_path):
 
 
 def test_a_late_tick_is_not_missed(tmp_path):
-    use = use_of(tmp_path, [Card()], 10, window(0, 2, 8), jitter=lambda tick: 0.05 * (tick % 2))
-    assert use.missed_ticks == 0
-    assert use.sample_count == 60
+    late = lambda tick: 0.05 * (tick % 2)  # noqa: E731
+    write(tmp_path, [Card()], 10, jitter=late)
+    found = account(tmp_path, [window(0, 2, 8), window(1, 2, 7.92)])
+    uses = [found.use_of(place, ELECTRICITY) for place in range(2)]
+    assert [(use.sample_count, use.missed_ticks) for use in uses] == [(60, 0), (59, 0)]
 
 
 def test_ticks_go_on_being_due_after_the_sampler_died(tmp_path):
@@ -353,12 +357,12 @@ def test_averages_are_weighted_by_time_and_leave_gaps_out(tmp_path):
     def edit(t, slot, values):
         if 3.05 < t < 5.95:
             return None
-        return {**values, "temperature": 10 * t, "utilization": 100.0 if t > 5.95 else 0.0}
+        return {**values, "temperature": t * t, "utilization": 100.0 if t > 5.95 else 0.0}
 
     use = use_of(tmp_path, [Card()], 10, window(0, 1, 8), edit=edit)
     # 1 to 3 s and 6 to 8 s are covered.
-    assert use.temperature_avg == pytest.approx((20 * 2 + 70 * 2) / 4)
-    assert use.temperature_max == pytest.approx(80)
+    assert use.temperature_avg == pytest.approx((27 - 1 + 512 - 216) / 3 / 4, rel=0.001)
+    assert use.temperature_max == pytest.approx(64)
     assert use.utilization_avg == pytest.approx(50)
 
 
@@ -384,11 +388,15 @@ def test_ticks_of_uneven_distance_are_weighted(tmp_path):
 
 def test_fields_that_are_read_less_often_have_no_gaps(tmp_path):
     def edit(t, slot, values):
-        return values if round(t * 10) % 5 == 0 else {**values, "utilization": NAN}
+        if 4.2 < t < 5.8 and round(t * 10) % 5 == 0:
+            return None
+        return {**values, "utilization": t * t if round(t * 10) % 5 == 0 else NAN}
 
     use = use_of(tmp_path, [Card()], 10, window(0, 1.2, 8.8), edit=edit)
-    assert use.utilization_avg == pytest.approx(50)
-    assert use.sample_count == 76
+    # 1.5 to 4 s and 6 to 8.5 s; the integral of t * t, by trapezoids of half a second.
+    areas = [(a * a + (a + 0.5) ** 2) / 4 for a in (1.5, 2, 2.5, 3, 3.5, 6, 6.5, 7, 7.5, 8)]
+    assert use.utilization_avg == pytest.approx(sum(areas) / 5)
+    assert use.sample_count == 73
 
 
 def test_a_window_with_one_tick_has_its_value(tmp_path):
