@@ -476,7 +476,10 @@ int amdsmi_get_energy_count(gpu *g, uint64_t *count, float *resolution_uj, uint6
             start = 0;
         }
     double joules = energy_at(g, t) - zero;
-    *count = g->is_secondary ? 0 : start + (uint64_t)floor(joules * 1e6 / (double)g->resolution_uj);
+    int64_t counted = (int64_t)start + (int64_t)floor(joules * 1e6 / (double)g->resolution_uj);
+    if (counted < 0)
+        die("the energy counter is below 0 before t0", "give counter a START");
+    *count = g->is_secondary ? 0 : (uint64_t)counted;
     *resolution_uj = g->resolution_uj;
     *time_ns = (uint64_t)(t * 1e9);
     return OK;

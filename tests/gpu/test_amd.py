@@ -124,6 +124,25 @@ def run(program, *arguments):
     return done.stdout
 
 
+SIZES = {
+    "amdsmi_asic_info_t": 896,
+    "amdsmi_power_info_t": 192,
+    "amdsmi_engine_usage_t": 64,
+    "amdsmi_driver_info_t": 768,
+    "amdsmi_enumeration_info_t": 272,
+}
+
+
+def test_the_client_has_the_types_of_the_library(machine):
+    """The library asserts the same sizes when it is compiled."""
+    program = """
+import ctypes, json, sys
+from amdsmi import amdsmi_wrapper as types
+print(json.dumps([ctypes.sizeof(getattr(types, name)) for name in sys.argv[1:]]))
+"""
+    assert json.loads(run(program, *SIZES)) == list(SIZES.values())
+
+
 # What the process says at its start
 
 
@@ -260,7 +279,7 @@ def test_the_records_are_the_closed_form(machine, tmp_path):
     curves = Linear((0, 100), (0.4, 700), (0.8, 300)), Constant(250)
     gpus = machine.has("MI300X", "MI300X")
     machine.says(f"t0 {time.monotonic_ns() + 200_000_000}", f"power 0 {curves[0].text}")
-    machine.says("power 1 250", "counter 1 15.259 1000000")
+    machine.says("counter 0 15.3 1000000000", "power 1 250", "counter 1 15.259 1000000000")
     header, slots, last = sampled(tmp_path / "file", gpus, 1.5)
     t0 = int(machine.text().split("t0 ")[1].split()[0])
     assert header["vendor"] == "amd"
@@ -449,6 +468,23 @@ def test_a_value_that_is_missing_for_a_while(machine, tmp_path):
     assert last["problems"] == []
 
 
+SLOW = ("amdsmi_get_gpu_activity", "amdsmi_get_temp_metric", "amdsmi_get_gpu_memory_usage")
+
+
+@pytest.mark.parametrize("knows_power", [True, False])
+def test_what_changes_slowly_fails_a_gpu_that_says_nothing_else(machine, tmp_path, knows_power):
+    gpus = machine.has("MI300X", lines=FULL)
+    machine.says(*(f"fault 0 {function} {BUSY} 1 2" for function in SLOW))
+    if not knows_power:
+        machine.says("na 0 power", f"fault 0 amdsmi_get_energy_count {NOT_SUPPORTED}")
+    steps = ((0, 0.1), (1, 0.7))
+    ((found,), _) = sampled_by_steps(machine, tmp_path / "file", gpus, steps)
+    assert full(found)[0] == found[0]
+    assert math.isnan(found[-1]["memory_mib"])
+    assert math.isnan(found[-1]["power_w"]) is not knows_power
+    assert found[-1]["flags"] == (0 if knows_power else FAILED | BUSY << 8)
+
+
 def test_a_counter_that_stands_still_or_goes_back_is_handed_on(machine):
     """Whoever reads the samples tells; here nothing is made up."""
     machine.has("MI300X", lines=("power 0 500", "stuck 0 2 4", "reset 0 6", "refresh 0 0.02"))
@@ -522,7 +558,7 @@ def test_workers_take_turns_in_what_rocr_shows(machine, suite, monkeypatch):
 
 
 def test_power_counts_where_the_counter_stands_still(machine, suite):
-    machine.has("MI300X", lines=("power 0 720", "stuck 0 -1 1e12"))
+    machine.has("MI300X", lines=("power 0 720", "stuck 0 0 1e12"))
     run = suite("--smoltrace-gpu=on", source=SLEEPS.format(number=1, seconds=3))
     (row,), _ = used_by(run)
     assert row["gpu_energy_source"] == "power_instant"
