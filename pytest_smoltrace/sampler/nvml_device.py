@@ -19,7 +19,6 @@ AVERAGE = "average"
 _AMPERE = 7
 _GA100 = re.compile(r"\b(A100X?|A30X?|A800|CMP 170HX)\b")
 """What is in the names of the Ampere cards whose power readings are not averages."""
-_NAMES = {reads.POWER_FIELD: "power", reads.ENERGY_FIELD: "energy"}
 
 
 class NvmlDevice:
@@ -61,13 +60,13 @@ class NvmlDevice:
 
     def _plan(self) -> None:
         """Find out how power and energy can be asked for with the fewest calls."""
-        wanted = (reads.POWER_FIELD, reads.ENERGY_FIELD)
+        wanted = {"power": reads.POWER_FIELD, "energy": reads.ENERGY_FIELD}
         try:
-            codes = reads.Fields(self._nvml, wanted).codes(self._handle, [*BLANK])
+            codes = reads.Fields(self._nvml, wanted.values()).read(self._handle, [*BLANK])
         except (self._nvml.NVMLError, AttributeError):
-            codes = [FUNCTION_NOT_FOUND] * len(wanted)
-        self._check(codes)
-        found = [one for one, code in zip(wanted, codes, strict=True) if code not in NEVER]
+            codes = dict.fromkeys(wanted, FUNCTION_NOT_FOUND)
+        self._check(codes.values())
+        found = [number for name, number in wanted.items() if codes[name] not in NEVER]
         self._fields = reads.Fields(self._nvml, found) if found else None
         energy = reads.Quantity("energy", reads.total_energy)
         self._fast = [] if reads.ENERGY_FIELD in found else [energy]
@@ -122,21 +121,20 @@ class NvmlDevice:
     def _read_fast(self, values: list[float]) -> dict[str, int | None]:
         codes: dict[str, int | None] = {}
         if self._fields is not None:
-            codes.update(self._ask_fields(self._fields, values))
+            codes.update(self._fields.read(self._handle, values))
+            if NEVER.issuperset(codes.values()):
+                self._give_up(self._fields)
         for one in self._fast:
             codes[one.name] = one.read(self._nvml, self._handle, values)
         if any(codes.values()):
             self._check(codes.values())
         return codes
 
-    def _ask_fields(self, fields: reads.Fields, values: list[float]) -> dict[str, int]:
-        names = [_NAMES[number] for number in fields.ids]
-        codes = dict(zip(names, fields.codes(self._handle, values), strict=True))
-        if NEVER.issuperset(codes.values()):
-            self._fields = None
-            if reads.ENERGY_FIELD in fields.ids:
-                self._fast.append(reads.Quantity("energy", reads.total_energy))
-        return codes
+    def _give_up(self, fields: reads.Fields) -> None:
+        """Ask for energy by its own function; power would mean something else then."""
+        self._fields = None
+        if reads.ENERGY_FIELD in fields.ids:
+            self._fast.append(reads.Quantity("energy", reads.total_energy))
 
     def _note(self, codes: Mapping[str, int | None]) -> None:
         self._troubles.update({name: code for name, code in codes.items() if code})

@@ -23,6 +23,7 @@ Raises:
 _MIB = 2**20
 POWER_FIELD = 186
 ENERGY_FIELD = 83
+_FIELDS = {POWER_FIELD: ("power", POWER, 1e3), ENERGY_FIELD: ("energy", ENERGY, 1)}
 
 
 def power_usage(nvml: Any) -> Read:
@@ -110,8 +111,8 @@ class Fields:
             cell.fieldId = number
         self._at = ctypes.byref(self._cells)
         self._count = ctypes.c_int(len(self.ids))
-        members = {POWER_FIELD: (POWER, 1e3), ENERGY_FIELD: (ENERGY, 1)}
-        self._places = [(cell, *members[cell.fieldId]) for cell in self._cells]
+        # The values are views of the buffer that the driver fills.
+        self._places = [(cell, cell.value, *_FIELDS[cell.fieldId]) for cell in self._cells]
         self._kinds = {
             nvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
             nvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
@@ -120,17 +121,17 @@ class Fields:
             nvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
         }
 
-    def codes(self, handle: Any, values: list[float]) -> list[int]:
-        """Ask, set the values that are known, and return the code of each field."""
+    def read(self, handle: Any, values: list[float]) -> dict[str, int]:
+        """Set the values that are known, and return the code of each by its name."""
         code: int = self._ask(handle, self._count, self._at)
         if code != OK:
-            return [code] * len(self.ids)
-        codes = []
-        for cell, place, unit in self._places:
+            return {name: code for _, _, name, _, _ in self._places}
+        codes = {}
+        for cell, value, name, place, unit in self._places:
+            codes[name] = code = cell.nvmlReturn
             kind = self._kinds.get(cell.valueType)
-            if cell.nvmlReturn == OK and kind is not None:
-                values[place] = getattr(cell.value, kind) / unit
-            codes.append(cell.nvmlReturn)
+            if code == OK and kind is not None:
+                values[place] = getattr(value, kind) / unit
         return codes
 
 

@@ -84,6 +84,8 @@ class Sampling:
         labels: dict[tuple[str, str], list[str]] = defaultdict(list)
         for slot in self._slots:
             for field, reason in slot.device.troubles.items():
-                labels[field, reason].append(slot.label)
+                # No partitioned GPU tells its utilization.
+                if not (slot.is_partitioned and field == "utilization"):
+                    labels[field, reason].append(slot.label)
         for (field, reason), names in labels.items():
             yield f"no {field} of {', '.join(names)}: {reason}"

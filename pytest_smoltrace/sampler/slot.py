@@ -30,6 +30,9 @@ class Slot:
         self.device = device
         self._whole = whole
         """The partitioned GPU that it is an instance of."""
+        self.is_partitioned = False
+        if whole is not None:
+            whole.is_partitioned = True
         self._failure: FailedError | None = None
         self._failed_ns = self._retry_ns = 0
         self._flags = 0
