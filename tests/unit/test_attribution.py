@@ -287,10 +287,10 @@ def test_the_nearest_reading_is_believed(tmp_path):
 def test_readings_of_two_files_are_told_apart(tmp_path):
     card = Card(load=Constant(360.0))
     write(tmp_path, [card], 10, name="a", processes=readings([(7, 100, 60.0)]))
-    after = [(t + 20, 0, rows) for t, _, rows in readings([(8, 101, 60.0)])]
+    after = [(t + 20, 0, rows) for t, _, rows in readings([(7, 100, 30.0), (8, 101, 30.0)])]
     write(tmp_path, [card], 10, name="b", start=20.0, processes=after)
     found = account(tmp_path, [window(0, 0, 30), window(1, 0, 30)])
-    assert wh(found, 0, 1) == [pytest.approx(1.0), pytest.approx(1.0)]
+    assert wh(found, 0, 1) == [pytest.approx(1.5), pytest.approx(0.5)]
 
 
 def test_windows_of_one_worker_share_what_its_processes_did(tmp_path):
