@@ -48,7 +48,7 @@ def known(text: str | None) -> str | None:
 
 
 class AmdDevice:
-    """Reads one GPU; what it does not know when it is first opened is not asked again."""
+    """Reads one GPU; what it does not know, or does not tell us, is not asked again."""
 
     def __init__(self, client: Any, handle: Any, *, has_two_dies: bool) -> None:
         self.power: str | None = None
@@ -88,7 +88,7 @@ class AmdDevice:
             if math.isnan(values[place]):
                 self.troubles[_NAMES[place]] = self._name(code) if code else _UNKNOWN
                 if code in _UNKNOWN_FOR_EVER:
-                    del self._readers[place]
+                    self._readers.pop(place, None)
         if self._has_two_dies and values[POWER] == values[ENERGY] == 0:
             for place in _FAST:
                 self.troubles[_NAMES[place]] = "the first die of the card has that of both"
@@ -127,6 +127,7 @@ class AmdDevice:
                 codes[place] = code_of(error)
                 if codes[place] in _NEVER:
                     self.troubles[_NAMES[place]] = name_of(error)
+                    del self._readers[place]
         return codes
 
     def _name(self, code: int) -> str:

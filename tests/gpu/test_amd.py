@@ -468,6 +468,19 @@ def test_a_value_that_is_missing_for_a_while(machine, tmp_path):
     assert last["problems"] == []
 
 
+def test_a_value_that_is_no_longer_allowed(machine, tmp_path):
+    gpus = machine.has("MI300X", lines=FULL)
+    machine.says(f"fault 0 amdsmi_get_power_info {NO_PERMISSION} 1 2")
+    steps = ((0, 0.1), (1, 0.1), (2, 0.1))
+    ((found,), last) = sampled_by_steps(machine, tmp_path / "file", gpus, steps)
+    known = [not math.isnan(one["power_w"]) for one in found]
+    assert {one["flags"] for one in found} == {0}
+    (calls,) = machine.calls.values()
+    assert calls["amdsmi_get_power_info"] == sum(known) + 2  # when it is opened, and in vain
+    assert known == sorted(known, reverse=True)
+    assert last["problems"] == ["no power of GPU 0 (MI300X): NO_PERM"]
+
+
 SLOW = ("amdsmi_get_gpu_activity", "amdsmi_get_temp_metric", "amdsmi_get_gpu_memory_usage")
 
 
