@@ -13,10 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from pytest_smoltrace.attempt import Attempt
+    from pytest_smoltrace.attempt.ending import Root
     from pytest_smoltrace.facts import CaseRecord
 
 Knot = tuple[int, float | None, float | None]
 """Monotonic ns, CPU s since the case began, resident MiB."""
+
+
+AROUND_NS = 60 * 10**9
+"""Longest time between the ends of a root span and those of the phases within it."""
 
 
 class Spot(NamedTuple):
@@ -177,10 +182,7 @@ class Processes:
             return
         spot = Spot(record.host, record.clock)
         offset = self.hosts[spot].take(record, part)
-        first = record.phases[0]
-        shift = offset - (first.start_unix_ns - first.start_mono_ns)
-        window = (root.start_ns + shift, root.end_ns + shift)
-        self._note(attempt.run_id, spot, part, window)
+        self._note(attempt.run_id, spot, part, _window(record, root, offset))
         for phase in record.phases:
             if phase.when == "call":
                 starts, ends = self.runs[attempt.run_id].calls[spot]
@@ -210,3 +212,15 @@ class Processes:
         """Return where a run took place, by name and time."""
         parts = self.runs[run_id].parts
         return sorted(parts, key=lambda spot: (spot.host or "", min(parts[spot]), spot.clock or ""))
+
+
+def _window(record: CaseRecord, root: Root, offset: int) -> tuple[int, int]:
+    """Return start and end of a root span, which is little longer than the phases within it."""
+    first, last = record.phases[0], record.phases[-1]
+    shift = offset - (first.start_unix_ns - first.start_mono_ns)
+    start, end = first.start_mono_ns + offset, last.end_mono_ns + offset
+    # The wall clock may have been set while the case ran.
+    return (
+        min(start, max(root.start_ns + shift, start - AROUND_NS)),
+        max(end, min(root.end_ns + shift, end + AROUND_NS)),
+    )

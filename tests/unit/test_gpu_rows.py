@@ -260,6 +260,21 @@ def test_a_run_without_samples_says_nothing(made):
     assert uuids[0] == {"gpu_uuids": list(BOTH), "gpu_energy_wh": None}
 
 
+def test_nothing_reads_samples_where_there_are_none(made):
+    found = made(OVERLAPPING, gpus=())
+    code = (
+        "import sys; from pathlib import Path; from pytest_smoltrace.pipeline import finish; "
+        "finish(Path(sys.argv[1])); "
+        "print([name for name in sys.modules if name.startswith('pytest_smoltrace.') "
+        "and name.rpartition('.')[2] in ('samples', 'attribution', 'energy', 'series', 'gpu')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(found.directory)],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert eval(done.stdout) == ["pytest_smoltrace.attempt.gpu"], "the value type alone"
+
+
 def test_runs_of_one_session_share_its_rest(made):
     cases = [
         of_model(1, "m-1", 0.0, 10.0, BOTH),

@@ -290,6 +290,15 @@ def test_a_step_of_the_wall_clock_folds_no_series():
     assert seconds(ticks) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("step_s", [10**6])
+def test_a_wall_clock_that_is_set_while_a_case_runs(step_s):
+    """Eleven days are not eleven days of ticks."""
+    case = sampled(1, "gw0", 10.0, 0.0, 3.0 + step_s)
+    times = seconds(ticks_of(FakeRun([case])))
+    assert times[-1] == 62.537
+    assert len(times) < 70
+
+
 def random_case(rng, number, worker, start_s):
     """Return a case with a tick about each second, and when it ends."""
     length = rng.uniform(0.05, 6.0)
