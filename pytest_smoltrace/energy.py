@@ -47,6 +47,8 @@ class EnergyCurve:
     """counter, power_instant, power_average or none; of several files, the worst of those that
     tell energy."""
     events: tuple[GpuEvent, ...]
+    event_edges: Ints
+    """Starts and ends of the events on the clock of the device."""
     mono_ns: Ints
     """Knots between which everything grows linearly."""
     wh: Floats
@@ -55,7 +57,7 @@ class EnergyCurve:
     covered: Floats
     """Cumulative ns that are no gap."""
     ranks: dict[int, Floats]
-    """Place of a source in SOURCES -> cumulative ns in which it told the energy."""
+    """Place of a source in SOURCES -> cumulative ns in which it told the energy; empty for one."""
     power: PowerRange
 
     @classmethod
@@ -69,17 +71,17 @@ class EnergyCurve:
         sources = {SOURCES.index(part.source) for part in kept}
         weaker = _joined(kept, "weaker") != 0
         rank = _ranks(kept, series.device.power)
+        used = sorted({*sources, *np.unique(rank[weaker]).tolist()})
+        events = _events(series, parts)
         return cls(
             source=SOURCES[max(sources)] if sources else NONE,
-            events=_events(series, parts),
-            mono_ns=np.concatenate([part.mono_ns for part in kept] or [np.empty(0, np.int64)]),
+            events=events,
+            event_edges=_edges(events),
+            mono_ns=_times(kept),
             wh=_sums(_joined(kept, "joules") / _J_PER_WH),
             counted=_sums(spans * counted),
             covered=_sums(spans * (_joined(kept, "covered") != 0)),
-            ranks={
-                one: _sums(spans * (rank == one))
-                for one in sorted({*sources, *np.unique(rank[weaker]).tolist()})
-            },
+            ranks={one: _sums(spans * (rank == one)) for one in used} if len(used) > 1 else {},
             power=PowerRange.of(series, by_power=not sources or max(sources) > 0),
         )
 
@@ -102,7 +104,7 @@ class EnergyCurve:
     def source_rank(self, start: Times, end: Times) -> Ints:
         """Return the place in SOURCES of the worst source between two times each."""
         worst = np.full(np.shape(start), SOURCES.index(self.source), np.int64)
-        if len(self.ranks) > 1:
+        if self.ranks:
             worst[...] = min(self.ranks)
             for rank, sums in sorted(self.ranks.items()):
                 worst[self._at(sums, end) > self._at(sums, start)] = rank
@@ -111,6 +113,11 @@ class EnergyCurve:
     def uncertainty_wh(self, start: Times, end: Times) -> Floats:
         """Return how far the energy between two times each may be off; NaN when not known."""
         return self.power.uncertainty_j(start, end) / _J_PER_WH
+
+    def events_within(self, start: int, end: int) -> list[GpuEvent]:
+        """Return the events that a window meets."""
+        starts, ends = self.event_edges
+        return [self.events[row] for row in np.flatnonzero((starts < end) & (ends > start))]
 
     def idle_w(self, starts: Ints, ends: Ints) -> float | None:
         """Return the power outside of all tests, given as intervals in the order of time."""
@@ -126,6 +133,18 @@ class EnergyCurve:
         first = self.mono_ns[0]
         found: Floats = np.interp(times - first, self.mono_ns - first, sums)
         return found
+
+
+def _times(parts: Sequence[PartEnergy]) -> Ints:
+    """Return the knots of all parts, which a shifted average may take back a little."""
+    times = np.concatenate([part.mono_ns for part in parts] or [np.empty(0, np.int64)])
+    found: Ints = np.maximum.accumulate(times)
+    return found
+
+
+def _edges(events: Sequence[GpuEvent]) -> Ints:
+    edges = [(one.start_mono_ns, one.end_mono_ns) for one in events]
+    return np.array(edges, np.int64).reshape(-1, 2).T
 
 
 def _lengths(part: PartEnergy) -> Floats:

@@ -103,7 +103,8 @@ class Sweep:
 
     def unattributed(self, at_edges: Floats, whole: float) -> float:
         """Return what of a whole nobody gets."""
-        return whole - float(np.diff(at_edges)[self.active > 0].sum())
+        free = np.diff(at_edges)[self.active == 0].sum()
+        return float(free + at_edges[0] + (whole - at_edges[-1]))
 
     def part(self, run: int, at_edges: Floats) -> Part:
         """Return what a run gets of an energy, given as its sum up to each edge."""

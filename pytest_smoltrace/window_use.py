@@ -214,13 +214,9 @@ class WindowUses:
         for row in calls:
             edges = int(self._table.start[row]), int(self._table.end[row])
             for key in self._devices(row).boards:
-                events = self._boards[key].curve.events if key in self._boards else ()
-                found += [one for one in events if _overlap(one, *edges)]
+                if key in self._boards:
+                    found += self._boards[key].curve.events_within(*edges)
         return dumps([_event(one) for one in found]).decode() if found else None
-
-
-def _overlap(event: GpuEvent, start: int, end: int) -> bool:
-    return event.start_mono_ns < end and event.end_mono_ns > start
 
 
 def _event(event: GpuEvent) -> dict[str, Any]:

@@ -516,3 +516,30 @@ def test_a_window_is_a_plain_value():
         start_mono_ns=at(2),
         end_mono_ns=at(3),
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_nobody_got_is_never_below_zero(tmp_path, seed):
+    rng = random.Random(seed)
+    write(tmp_path, [Card(load=llm_load(20, seed))], 20)
+    cuts = sorted([0.0, 20.0, *(rng.uniform(0, 20) for _ in range(200))])
+    windows = [window(k, cuts[k], cuts[k + 1]) for k in range(len(cuts) - 1)]
+    assert account(tmp_path, windows).unattributed_wh == 0.0
+
+
+def test_a_window_meets_the_events_of_its_devices_only(tmp_path):
+    edit = lambda t, slot, values: "failed" if slot and round(t * 2) % 4 == 1 else values  # noqa: E731
+    write(tmp_path, [Card(), Card(uuid="GPU-1")], 20, edit=edit)
+    windows = [
+        window(0, 0, 20),
+        window(1, 0, 20, devices=("GPU-1",)),
+        window(2, 2.5, 4.5, devices=TWO),
+    ]
+    found = account(tmp_path, windows)
+    every = found.curve("c", "GPU-1").events
+    assert len(every) > 5
+    assert found.use_of(0, ELECTRICITY).events is None
+    assert found.use_of(1, ELECTRICITY).events.count('"lost"') == len(every)
+    near = [one for one in every if one.start_mono_ns < at(4.5) and one.end_mono_ns > at(2.5)]
+    assert len(near) == 2
+    assert found.use_of(2, ELECTRICITY).events.count('"lost"') == len(near)
