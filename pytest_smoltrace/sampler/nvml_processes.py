@@ -18,23 +18,28 @@ class ProcessUse:
         self._nvml = nvml
         self._calls = list(_CALLS)
         self._newest_us = 0
+        self._has_begun = False
         self.code = OK
         """What the driver said when it was last asked."""
 
     def read(self, handle: Any) -> list[tuple[int, float]]:
         """Return pid and percent of each process that was busy; nothing when that is not known."""
         self.code = OK
+        found: list[Any] = []
         for call in tuple(self._calls):
             found = self._ask(call, handle)
             if found:
                 self._calls = [call]  # the other is not asked again
-                return self._latest(found)
+                break
             if self.code in NEVER:
                 self._calls.remove(call)
                 self.code = OK
             elif self.code != OK:
                 break
-        return []
+        # What was sampled before the first question may be of processes that ended long ago.
+        is_first, self._has_begun = not self._has_begun, True
+        latest = self._latest(found)
+        return [] if is_first else latest
 
     def _ask(self, call: str, handle: Any) -> list[Any]:
         self.code = OK
@@ -49,7 +54,7 @@ class ProcessUse:
 
     def _latest(self, samples: list[Any]) -> list[tuple[int, float]]:
         """Return the newest of each process; drivers have given garbage beyond 100 %."""
-        self._newest_us = max(self._newest_us, *(one.timeStamp for one in samples))
+        self._newest_us = max([self._newest_us, *(one.timeStamp for one in samples)])
         valid = [one for one in samples if one.pid and one.smUtil <= _WHOLE]
         valid.sort(key=lambda one: one.timeStamp)
         return list({one.pid: float(one.smUtil) for one in valid}.items())

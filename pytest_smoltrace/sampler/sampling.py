@@ -52,7 +52,7 @@ class Sampling:
         for place, slot in enumerate(self._slots):
             slot.pack(self._buffer, place * RECORD.size, tick, every=every)
         records = self._buffer
-        if self._process_list is not None and self._process_list.is_due(tick):
+        if self._process_list is not None and (self._process_list.is_due(tick) or is_last):
             records = records + b"".join(self._of_processes(tick))
         self._file.append(records)
         self.ticks += 1
@@ -74,10 +74,14 @@ class Sampling:
         }
 
     def _of_devices(self) -> Iterable[str]:
+        """Yield one line for devices that failed alike."""
+        labels: dict[tuple[int, str], list[str]] = defaultdict(list)
         for slot in self._slots:
             if slot.failed_ticks:
-                ticks = f"{slot.failed_ticks} of {self.ticks} samples"
-                yield f"{slot.label} could not be read in {ticks}: {slot.reason}"
+                labels[slot.failed_ticks, slot.reason].append(slot.label)
+        for (number, reason), names in labels.items():
+            ticks = f"{number} of {self.ticks} samples"
+            yield f"{', '.join(names)} could not be read in {ticks}: {reason}"
 
     def _of_fields(self) -> Iterable[str]:
         """Yield one line for each value that devices did not give for the same reason."""

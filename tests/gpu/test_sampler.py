@@ -312,8 +312,30 @@ def test_the_processes_of_workers(driver, gpus, worker, trouble, sampled):
     assert used(samples, 1) == {os.getpid(): (os.getpid(), 20), FARAWAY_PID: (0, 10)}
     rows = samples.of(0, PROCESS)
     assert set(rows["tick"]) <= set(samples.ticks)
-    assert 2 <= len(set(rows["tick"])) <= 3  # once a second
+    # Once a second and at the end; the first time shows what was before.
+    assert [tick // 10 for tick in sorted(set(rows["tick"]))] == [1, 1]
+    assert rows["tick"].max() == samples.ticks[-1]
     assert not rows["flags"].any()
+
+
+def test_processes_only_while_they_are_busy(driver, gpus, sampled):
+    """The driver keeps what it sampled for ten seconds."""
+    driver.start_at(time.monotonic_ns() + 2_000_000_000)
+    before, until_then, from_then = range(FARAWAY_PID, FARAWAY_PID + 3)
+    driver.process(0, before, 60, start=-8.0, end=-2.5)
+    driver.process(0, until_then, 50, start=-8.0, end=1.0)
+    driver.process(0, from_then, 40, start=1.0, end=100.0)
+    samples, _ = sampled(gpus, 4.5, processes=True)
+    rows = samples.of(0, PROCESS)
+    seen = {
+        pid: [driver.seconds(int(row["mono_ns"])) for row in rows if row["pid"] == pid]
+        for pid in (before, until_then, from_then)
+    }
+    assert seen[before] == []
+    assert 1 <= len(seen[until_then]) <= 4
+    assert max(seen[until_then]) < 2.2
+    assert 1 <= len(seen[from_then]) <= 4
+    assert min(seen[from_then]) > 1
 
 
 def test_processes_only_where_asked_for(driver, gpus, sampled):
@@ -470,10 +492,12 @@ def test_it_ends_when_its_parent_is_killed(driver, gpus, file, forked):
         assert is_running(pid)
         killed = time.monotonic_ns()
         parent.kill()
-        wait_for_end(pid)
-        if other:
-            assert is_running(other)
-            os.kill(other, signal.SIGKILL)
+        try:
+            wait_for_end(pid)
+            assert not other or is_running(other)
+        finally:
+            if other:
+                os.kill(other, signal.SIGKILL)
     samples = Samples(file)
     assert samples.of()["mono_ns"][-1] > killed
 
