@@ -110,7 +110,8 @@ def _length_ms(phase: PhaseFact | None) -> float | None:
 def root_of(record: CaseRecord, spans: SpanTable) -> Root:
     """Return the root span of a record among its spans."""
     at = spans.span_id.index(record.root_span_id)
-    start_ns, end_ns = spans.start_unix_ns[at], spans.end_unix_ns[at]
+    start_ns = spans.start_unix_ns[at]
+    end_ns = max(start_ns, spans.end_unix_ns[at])  # the wall clock may have been set back
     return Root(
         start_ns=start_ns,
         end_ns=end_ns,

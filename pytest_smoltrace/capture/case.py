@@ -57,9 +57,11 @@ class Case:
         self._values: dict[ReadableSpan, RawSpan] = {}
         self._ticks = ticks
         self._use = ticks.begin()
+        self._started_unix_ns, self._started_mono_ns = time.time_ns(), time.monotonic_ns()
         # An empty context: a crashed agent run may have left its own behind.
         self.root = tracer.start_span(
             declared.nodeid,
+            start_time=self._started_unix_ns,
             context=otel_context.Context(),
             attributes={
                 KIND: "CHAIN",
@@ -92,17 +94,18 @@ class Case:
         for phase in self._phases:
             if phase.end_mono_ns is None:
                 phase.end_mono_ns = time.monotonic_ns()
-                phase.span.end()
-        self.root.end()
+                phase.span.end(self._now_ns())
+        self.root.end(self._now_ns())
 
     def _enter(self, when: str) -> None:
         span = self._tracer.start_span(
             when,
             context=self._root_context,
             attributes={KIND: "CHAIN", PHASE: when},
+            start_time=self._now_ns(),
         )
         token = otel_context.attach(trace.set_span_in_context(span, otel_context.Context()))
-        self._phases.append(Phase(when, span, token, time.time_ns(), time.monotonic_ns()))
+        self._phases.append(Phase(when, span, token, self._now_ns(), time.monotonic_ns()))
 
     def _leave(self, error: BaseException | None) -> None:
         phase = self._phases[-1]
@@ -110,7 +113,7 @@ class Case:
         phase.end_mono_ns = time.monotonic_ns()
         if error is not None:
             phase.span.set_status(StatusCode.ERROR, type(error).__name__)
-        phase.span.end()
+        phase.span.end(self._now_ns())
         otel_context.detach(phase.token)
 
     def note_report(self, when: str, outcome: str, error: ErrorFact | None) -> None:
@@ -123,7 +126,11 @@ class Case:
         """End the root span; nothing may be recorded after it."""
         if self.notes.outcome in ("failed", "error"):
             self.root.set_status(StatusCode.ERROR)
-        self.root.end()
+        self.root.end(self._now_ns())
+
+    def _now_ns(self) -> int:
+        """Return the time on the wall clock of the start: somebody may set it during a case."""
+        return self._started_unix_ns + time.monotonic_ns() - self._started_mono_ns
 
     def note_messages(self, span_id: int, texts: tuple[str, ...]) -> None:
         """Keep the messages of a request apart, so that repeated ones are stored once."""
