@@ -12,7 +12,7 @@ import pytest
 
 from pytest_smoltrace import devices, dist
 from pytest_smoltrace.errors import ConfigError
-from pytest_smoltrace.gpu_listing import listing_of, pool_of
+from pytest_smoltrace.gpu_listing import is_left_alone, listing_of, pool_of
 from pytest_smoltrace.hosts import is_remote
 from pytest_smoltrace.marker import marked
 
@@ -83,6 +83,7 @@ class Gpus:
                 "are_uuids": found.are_uuids,
                 "ids": list(ids),
                 "visible": len(found.ids),
+                "of": list(found.ids) if found.are_uuids else None,
                 "environment": dict(expected),
             }
 
@@ -100,9 +101,14 @@ class Gpus:
         return found.ids, found, {name: variables.get(name) for name in names}
 
     def assigned(self, specs: Iterable[Any]) -> list[tuple[str, ...]]:
-        """Return the UUIDs of the GPUs of each worker of this host, as far as they are known."""
+        """Return the UUIDs of the GPUs of each worker of this host, as far as they are known.
+
+        One that another program starts may use what this process may.
+        """
+        own = pool_of(self._pytest)
         shares = [self._share(spec) for spec in specs if not is_remote(spec)]
-        return [tuple(share[0]) for share in shares if share and share[1].are_uuids]
+        found = [(own.ids, own) if share is None else share[:2] for share in shares]
+        return [tuple(ids) for ids, pool in found if pool.are_uuids]
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(
@@ -143,6 +149,8 @@ class Gpus:
     @property
     def uuids(self) -> tuple[str, ...] | None:
         """UUIDs of the GPUs that this process may use, sorted; None without, or when unknown."""
+        if self._told is None and is_left_alone(self._pytest):
+            return None
         return tuple(sorted(self.own.ids)) or None if self.own.are_uuids else None
 
     @cached_property
@@ -163,6 +171,12 @@ class Gpus:
         if self._pytest.get_verbosity() > 0:
             for worker, ids in bindings.items():
                 reporter.write_line(f"smoltrace: {worker} on GPU {', '.join(ids) or 'none'}")
+
+
+def shown(config: pytest.Config) -> tuple[str, ...]:
+    """Return the UUIDs of all GPUs that a worker was given some of; none when nobody told it."""
+    told: dict[str, Any] = getattr(config, "workerinput", {}).get(_INPUT) or {}
+    return tuple(told.get("of") or ())
 
 
 def bound(specs: Iterable[Any]) -> dict[str, list[str]]:

@@ -17,6 +17,24 @@ if TYPE_CHECKING:
 
 _PROCESS = pytest.StashKey["SamplerProcess | None"]()
 _POOL = pytest.StashKey["Pool"]()
+_LEFT_ALONE = pytest.StashKey[bool]()
+
+
+def leave_alone(config: pytest.Config) -> None:
+    """Let the driver be asked only for what decides which worker or case gets a GPU."""
+    config.stash[_LEFT_ALONE] = True
+
+
+def is_left_alone(config: pytest.Config) -> bool:
+    """Return whether the driver has not been asked, and shall not be without need."""
+    return config.stash.get(_LEFT_ALONE, False) and _PROCESS not in config.stash
+
+
+def give_back(config: pytest.Config) -> None:
+    """End the process that has listed the GPUs, if there is one; what it said stays known."""
+    process = config.stash.get(_PROCESS, None)
+    if process is not None:
+        process.stop()
 
 
 def sampler_of(config: pytest.Config) -> SamplerProcess | None:
@@ -48,6 +66,8 @@ def pool_of(config: pytest.Config) -> Pool:
 
 def visible(config: pytest.Config) -> list[tuple[str, int | None]]:
     """Return name and bytes of memory of each GPU that this process may use."""
+    if is_left_alone(config):
+        return []
     gpus, pool = listing_of(config).gpus or (), pool_of(config)
     known = {gpu.uuid: (gpu.name, gpu.memory_bytes) for gpu in gpus}
     known |= {part.uuid: (gpu.name, part.memory_bytes) for gpu in gpus for part in gpu.mig or ()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import secrets
 import time
@@ -9,7 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_smoltrace import binding
+from pytest_smoltrace import binding, devices, gpu_listing
+from pytest_smoltrace.config import PROVIDERS
 from pytest_smoltrace.gpu_listing import listing_of, pool_of, sampler_of
 from pytest_smoltrace.hosts import is_remote
 from pytest_smoltrace.presence import clock_id
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 MEASURING = "measuring"
 _HOSTED = frozenset({"openai", "azure", "bedrock", "inference", "litellm"})
 """Providers whose models run elsewhere, unless an address says otherwise."""
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared
-_HERE = ("ollama/", "ollama_chat/", "hosted_vllm/", "lm_studio/", "llamafile/")
+_LOOPBACK = frozenset({"localhost", "::1", "0.0.0.0"})  # noqa: S104 - compared
+_HERE = ("ollama/", "ollama_chat/", "vllm/", "hosted_vllm/", "lm_studio/", "llamafile/")
 """Prefixes of LiteLLM for servers that usually run on the machine that asks them."""
+_ADDRESSES = ("base_url", "api_base")
+"""Arguments of models that say where their server is."""
 
 
 class GpuMonitor:
@@ -43,6 +47,8 @@ class GpuMonitor:
         """measuring, or off and why."""
         self.file: Path | None = None
         self._live: LiveMetrics | Unsent | None = None
+        if run_config.gpu == "off":
+            gpu_listing.leave_alone(config)
 
     def start(self, directory: Path, specs: Sequence[Any] = ()) -> list[str]:
         """Begin to sample into the run directory and return what is wrong, one line each.
@@ -51,29 +57,48 @@ class GpuMonitor:
             directory: Run directory, which exists.
             specs: xdist's specs of the workers; none where this process runs the cases.
         """
-        reason = reason_against(self._config) or self._reason_against(specs)
-        problem = None
+        reason, problem = reason_against(self._config), None
+        if reason is None:
+            reason, problem = self._reason_here(specs)
         if reason is None:
             problem = reason = self._start(directory / FOLDER, specs)
-        elif self._config.gpu == "on" or listing_of(self._pytest).problem:
-            problem = reason if self._config.gpu != "off" else None
         self.state = MEASURING if reason is None else f"off: {reason}"
         if self.file is not None:
             self._mirror(self.file, directory.name)
-        elif (process := sampler_of(self._pytest)) is not None:
-            process.stop()
+        else:
+            gpu_listing.give_back(self._pytest)
         return [f"GPU figures are missing: {problem}"] if problem else []
 
-    def _reason_against(self, specs: Sequence[Any]) -> str | None:
-        """Return why the GPUs of this host are not to be sampled."""
+    def _reason_here(self, specs: Sequence[Any]) -> tuple[str | None, str | None]:
+        """Return why the GPUs of this host are not to be sampled, and what to say of that."""
         if specs and all(map(is_remote, specs)):
-            return "no worker runs on this host"
-        listing, pool = listing_of(self._pytest), pool_of(self._pytest)
-        if listing.gpus is None:
-            return listing.problem or "no driver of a GPU was found"
-        if not pool.are_uuids:
-            return "it is not known which GPUs are visible"
-        return None if pool.ids or self._devices(specs) else "no GPU is visible"
+            return "no worker runs on this host", None
+        if self._devices(specs):
+            return None, None
+        fault = listing_of(self._pytest).problem or self._ambiguity()
+        reason = fault or self._absence()
+        return reason, reason if fault or self._config.gpu == "on" else None
+
+    def _ambiguity(self) -> str | None:
+        if not pool_of(self._pytest).is_ambiguous:
+            return None
+        return (
+            "CUDA counts GPUs of several kinds with the fastest first, so it is not known which "
+            f"ones {devices.CUDA}={os.environ.get(devices.CUDA)} shows; "
+            f"set {devices.ORDER}=PCI_BUS_ID, or name GPUs by UUID"
+        )
+
+    def _absence(self) -> str:
+        """Return why there is nothing to sample where nothing is wrong."""
+        gpus = listing_of(self._pytest).gpus
+        if gpus is None:
+            return "no driver of a GPU was found"
+        if pool_of(self._pytest).ids:
+            return "no worker has a GPU (--smoltrace-gpus-per-worker=0)"
+        hiding = next(filter(os.environ.__contains__, devices.VARIABLES), None)
+        if not gpus or hiding is None:
+            return "the driver lists no GPU"
+        return f"no GPU is visible ({hiding}={os.environ[hiding]})"
 
     def _devices(self, specs: Sequence[Any]) -> list[str]:
         """Return the UUIDs of what the processes of this host may use."""
@@ -82,7 +107,8 @@ class GpuMonitor:
     def _assigned(self, specs: Sequence[Any]) -> list[tuple[str, ...]]:
         plugin: binding.Gpus | None = self._pytest.pluginmanager.getplugin(binding.NAME)
         if not specs or plugin is None:
-            return [pool_of(self._pytest).ids]
+            pool = pool_of(self._pytest)
+            return [pool.ids] if pool.are_uuids else []
         return plugin.assigned(specs)
 
     def _start(self, folder: Path, specs: Sequence[Any]) -> str | None:
@@ -111,6 +137,8 @@ class GpuMonitor:
             return []
         process = sampler_of(self._pytest)
         lines = process.stop() if process is not None else []
+        if process is not None and self._pytest.get_verbosity() > 0:
+            lines += [*filter(None, [process.listing.problem]), *process.unsupported]
         unsent = self._live.stop() if self._live is not None else []
         return [*(f"GPU figures: {line}" for line in lines), *unsent]
 
@@ -139,10 +167,18 @@ def reason_against(config: RunConfig) -> str | None:
 
 def _may_run_here(spec: ModelSpec, config: RunConfig) -> bool:
     """Return whether a model may use the GPUs of this host: a user's own provider may."""
-    if spec.provider not in _HOSTED:
+    provider = PROVIDERS.get(spec.provider)
+    if provider is None or not (provider.base_url or spec.provider in _HOSTED):
         return True
-    host = urlsplit(config.base_url or "").hostname
-    return host in _LOOPBACK or (host is None and spec.model_id.startswith(_HERE))
+    given = (config.base_url, *map(config.model_args.get, _ADDRESSES))
+    address = next(filter(None, given), None)
+    if address is not None:
+        return _is_here(urlsplit(str(address)).hostname or "")
+    return spec.provider not in _HOSTED or spec.model_id.startswith(_HERE)
+
+
+def _is_here(host: str) -> bool:
+    return host in _LOOPBACK or host.startswith("127.") or host == platform.node().lower()
 
 
 def order_for(

@@ -20,7 +20,7 @@ class GpuSample:
     """One reading of one GPU; None is what the card or the driver did not tell."""
 
     gpu_uuid: str
-    gpu_id: int
+    gpu_id: int | None
     """Number of the driver, a label only."""
     gpu_name: str
     monotonic_ns: int

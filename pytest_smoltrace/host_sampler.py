@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import secrets
 import time
 import zlib
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import dist
+from pytest_smoltrace import binding, dist
 from pytest_smoltrace.gpu_listing import listing_of, sampler_of
 from pytest_smoltrace.gpu_monitor import MEASURING, order_for, reason_against
 from pytest_smoltrace.sampler.record import FOLDER, SUFFIX
@@ -34,11 +35,14 @@ _SHIP_S = 5.0
 """Samples that a host which is lost takes with it."""
 _CHUNK = 1 << 20
 _START_S = 20.0
+_TROUBLE = "smoltrace_gpu_trouble"
 
 
 def provide(config: pytest.Config, session: SmoltraceSession) -> None:
     """Let a worker of another host than its controller's see to the samples there."""
     shared, facts = session.coordination, session.facts
+    if session.role.logs_reports:
+        config.pluginmanager.register(Hearer(session), "smoltrace-samples")
     if shared is None or not facts.remote or fcntl is None:
         return
     if (shared.abroad or facts.samples is None) and not reason_against(session.config):
@@ -85,9 +89,14 @@ class HostSampler:
             self._ship()
 
     def _join(self) -> None:
+        note = self._directory / "sampler.failed"
         with file_lock(self._directory / "sampler.start", timeout=_START_S):
-            self._file = self._running() or self._started()
-        state = MEASURING if self._file else "off: no GPU of this host could be sampled"
+            self._file = self._running()
+            if self._file is None and not note.exists():
+                self._file, why = self._started()
+                if self._file is None:  # nobody else of the host has to try
+                    note.write_text(why, encoding="utf-8")
+        state = MEASURING if self._file else f"off: {note.read_text(encoding='utf-8')}"
         samples = str(self._file) if self._file else None
         self._session.tell(gpu=state, samples=samples)
 
@@ -101,22 +110,35 @@ class HostSampler:
                     return path
         return None
 
-    def _started(self) -> Path | None:
+    def _started(self) -> tuple[Path | None, str]:
+        """Start a sampler; return its file, or why there is none."""
         process, listing = sampler_of(self._pytest), listing_of(self._pytest)
         if process is None or not listing.gpus:
-            return None
+            why = listing.problem or "no GPU was found"
+            if listing.problem or self._config.gpu == "on":
+                self._complain(why)
+            return None, why
         folder = self._directory / FOLDER
         folder.mkdir(exist_ok=True)
         order = order_for(
             folder / f"{time.time_ns():x}-{secrets.token_hex(4)}{SUFFIX}",
-            [one for gpu in listing.gpus for one in gpu.ids],
+            binding.shown(self._pytest) or [one for gpu in listing.gpus for one in gpu.ids],
             self._config,
             # Workers are no children of this one, so nobody could tell whose a process is.
             processes=False,
             members=self._members,
         )
-        process.sample(order)
-        return process.samples_to
+        why = process.sample(order) or ""
+        if why:
+            self._complain(why)
+        return process.samples_to, why
+
+    def _complain(self, why: str) -> None:
+        """Leave word for the controller."""
+        host = platform.node() or "a host"
+        self._pytest.workeroutput[_TROUBLE] = (  # type: ignore[attr-defined]
+            f"GPU figures of {host} are missing: {why}"
+        )
 
     def _ship(self) -> None:
         """Send what nobody of this host has sent; the same bytes twice do no harm."""
@@ -133,3 +155,17 @@ class HostSampler:
                     dist.send_samples(self._pytest, self._file.name, sent, packed)
                     sent += len(data)
             note.write_text(str(sent), encoding="ascii")
+
+
+class Hearer:
+    """What the controller takes from workers that have ended."""
+
+    def __init__(self, session: SmoltraceSession) -> None:
+        self._session = session
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Say once why a host has no samples."""
+        line = getattr(node, "workeroutput", {}).get(_TROUBLE)
+        if line and line not in self._session.problems:
+            self._session.problems.append(line)

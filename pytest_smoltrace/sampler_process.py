@@ -25,6 +25,11 @@ LIST_S: Final = 15.0
 """A driver that is loaded for the first time may take seconds."""
 READY_S: Final = 2.0
 STOP_S: Final = 5.0
+_UNSUPPORTED = (
+    *("NOT_SUPPORTED", "FUNCTION_NOT_FOUND", "DEPRECATED", "INVALID_ARGUMENT"),
+    *("ARGUMENT_VERSION_MISMATCH", "NOT_YET_IMPLEMENTED", "N/A", "the card has that of both"),
+)
+"""Reasons for a value that is missing on every run, on this card with this driver."""
 _NVIDIA = "libnvidia-ml.so.1"
 _AMD = Path("/dev/kfd")
 
@@ -69,6 +74,8 @@ class SamplerProcess:
         self._outlives = False
         self.samples_to: Path | None = None
         """File of samples; None before `sample` or when that failed."""
+        self.unsupported: list[str] = []
+        """Lines on what these cards never tell, known in the end."""
         self._process = subprocess.Popen(  # noqa: S603 - this Python, a file of this package
             (sys.executable, "-P", str(_PROGRAM)),
             stdin=subprocess.PIPE,
@@ -169,10 +176,16 @@ class SamplerProcess:
         last: dict[str, Any] | None = None
         while (told := self._hear(0)) is not None:
             last = told
-        lines = [] if last is None else [str(line) for line in last.get("problems", ())]
+        said = [] if last is None else [str(line) for line in last.get("problems", ())]
+        lines = [line for line in said if not _is_unsupported(line)]
+        self.unsupported = [line for line in said if _is_unsupported(line)]
         if died and (last is None or "ticks" not in last):
             lines.append("the sampler of the GPUs died before the session ended")
         return lines
+
+
+def _is_unsupported(line: str) -> bool:
+    return line.startswith("no ") and line.endswith(_UNSUPPORTED)
 
 
 def start() -> SamplerProcess | None:
