@@ -15,6 +15,8 @@ import pytest
 
 from pytest_smoltrace.coordination import Coordination
 from pytest_smoltrace.hosts import is_remote
+from pytest_smoltrace.options import runs_nothing
+from pytest_smoltrace.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +88,23 @@ def role_of(config: pytest.Config) -> Role:
     option = config.option
     distributes = getattr(option, "dist", "no") != "no" and bool(getattr(option, "tx", None))
     return Role(name="controller" if distributes else "standalone")
+
+
+def begin(config: pytest.Config, role: Role) -> tuple[Signals, Coordination | None]:
+    """Watch for SIGTERM from before there is something to give back until that has been done."""
+    shared: Coordination | None = None
+
+    def give_back() -> None:
+        if shared is not None:
+            shared.remove()
+
+    is_shown_only = runs_nothing(config)
+    signals = Signals(role, give_back if role.logs_reports and not is_shown_only else None)
+    config.add_cleanup(signals.restore)  # before `coordinate` adds one, so that it comes after
+    with signals.deferred():
+        if not is_shown_only:
+            shared = coordinate(config, role)
+    return signals, shared
 
 
 def coordinate(config: pytest.Config, role: Role) -> Coordination | None:

@@ -22,7 +22,6 @@ from pytest_smoltrace.redaction import Redactor
 from pytest_smoltrace.scrub import Scrubber
 from pytest_smoltrace.services import Services
 from pytest_smoltrace.shortfall import rest_lines, unmetered_lines
-from pytest_smoltrace.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,10 +38,7 @@ class SmoltraceSession:
     def __init__(self, config: pytest.Config, run_config: RunConfig) -> None:
         self.config = run_config
         self.role = dist.role_of(config)
-        self.coordination = None if runs_nothing(config) else dist.coordinate(config, self.role)
-        shared = self.coordination if self.role.logs_reports else None
-        self.signals = Signals(self.role, shared.remove if shared else None)
-        config.add_cleanup(self.signals.restore)
+        self.signals, self.coordination = dist.begin(config, self.role)
         self.services = Services(config, run_config)
         self.gpu = GpuMonitor(config, run_config)
         self._pytest = config

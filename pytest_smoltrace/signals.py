@@ -115,9 +115,7 @@ class Signals:
             )
         if problems:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
-        self._over = True
-        if self._is_mine(signal.SIGTERM):
-            signal.signal(signal.SIGTERM, self._end)
+        self._finish()
 
     def stop_reason(self, session: pytest.Session, status: int) -> str:
         """Return why the session ended, as the contract names it."""
@@ -153,9 +151,13 @@ class Signals:
             _die(signal.SIGTERM)
 
     def pytest_unconfigure(self) -> None:
-        """Give SIGTERM back when the session did not come to its end."""
+        """Interrupt nothing any more; SIGTERM is given back when all else has been."""
+        self._finish()
+
+    def _finish(self) -> None:
         self._over = True
-        self.restore()
+        if self._is_mine(signal.SIGTERM):
+            signal.signal(signal.SIGTERM, self._end)
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
         __tracebackhide__ = True  # pytest shows where the test was

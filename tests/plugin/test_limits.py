@@ -117,9 +117,13 @@ def handlers():
 
 BEFORE = handlers()
 
-def pytest_unconfigure(config):
+def after():
     changed = {n for n, handler in handlers().items() if handler != BEFORE[n]}
     print("HANDLERS", sorted(changed))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    config.add_cleanup(after)  # of all cleanups, the first is the last to run
 """
     run = suite("-s", source=TIMED, conftest=conftest)
     assert "HANDLERS []" in run.out

@@ -493,9 +493,12 @@ def test_one(ask):
 GIVES_BACK = """
 import signal, pathlib
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure():
+def after():
     pathlib.Path("after").write_text(str(signal.getsignal(signal.SIGTERM)))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    config.add_cleanup(after)  # of all cleanups, the first is the last to run
 """
 
 
