@@ -156,15 +156,15 @@ def test_power_instead_of_the_counter(driver, virtual):
 
 def test_plateaus(driver, virtual):
     """Bar 8: power that changes exactly where one test ends and the next one begins."""
-    far, near = [150.0, 450.0, 200.0, 600.0, 300.0, 700.0], [300.0, 400.0, 330.0, 420.0]
+    far, near = [200.0, 400.0, 250.0, 500.0, 300.0, 600.0], [300.0, 400.0, 330.0, 420.0]
     kinds = [(SENSORS[0], far), *((sensor, near) for sensor in SENSORS[1:])] * 3
     uuids = driver.has_equal(len(kinds))
     windows = []
     for gpu, (sensor, watts) in enumerate(kinds):
-        driver.power(gpu, Steps(*[(5.0 + 3 * n, one) for n, one in enumerate(watts)]))
+        times = [round(5.0 + 0.013 * gpu + 3 * n, 3) for n in range(len(watts))]
+        driver.power(gpu, Steps(*zip(times, watts, strict=True)))
         driver.sensor(gpu, *sensor, phase=0.0137 * gpu)
-        for n, one in enumerate(watts):
-            at = 5.0 + 3 * n
+        for at, one in zip(times, watts, strict=True):
             windows.append((bare_case(len(windows) + 1, at, at + 3.0, uuids[gpu : gpu + 1]), one))
     virtual.sample(uuids, 25)
     worst = 0.0
