@@ -12,32 +12,26 @@ As a process, ``python -m tests.e2e.forked_pytest`` answers one JSON request a l
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import gc
 import importlib
 import importlib.util
 import json
 import os
-import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from tests import warm
 from tests.truth import scripted_server as ss
 from tests.truth import session_forks, suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
-
-STOPPED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Forks:
@@ -195,98 +189,13 @@ def _be_session(folder: Path, arguments: list[str], environ: dict[str, str]) -> 
         for number, descriptor in ((0, nothing), (1, output), (2, output)):
             os.dup2(descriptor, number)
         os.closerange(3, 64)
-        _fork_workers()
-        _as_at_the_start()
+        warm.fork_workers()
+        warm.as_at_the_start()
         import pytest
 
         code = int(pytest.main(arguments))
     finally:
-        _leave(code)
-
-
-def _as_at_the_start() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _leave(code: int) -> NoReturn:
-    """End as the interpreter does, but for what only the process at the root may do."""
-    with contextlib.suppress(BaseException):
-        threading._shutdown()
-        atexit._run_exitfuncs()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
-
-
-def _fork_workers() -> None:
-    """Let execnet get its Python processes from a nursery that lives as long as this process."""
-    from execnet import gateway_base, gateway_io
-
-    ours, nursery = socket.socketpair()
-    if os.fork() == 0:
-        ours.close()
-        _be_nursery(nursery)
-    nursery.close()
-
-    class ForkedIO(gateway_base.Popen2IO):  # type: ignore[misc]
-        def __init__(self, args: Sequence[str], execmodel: Any) -> None:
-            (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-            socket.send_fds(ours, [b"worker"], [their_in, their_out])
-            os.close(their_in)
-            os.close(their_out)
-            self.pid = int.from_bytes(ours.recv(4), "little")
-            super().__init__(os.fdopen(our_out, "wb"), os.fdopen(our_in, "rb"), execmodel)
-
-        def wait(self) -> int | None:
-            with contextlib.suppress(OSError):
-                descriptor = os.pidfd_open(self.pid)
-                select.select([descriptor], [], [])
-                os.close(descriptor)
-            return 0
-
-        def kill(self) -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-
-    gateway_io.Popen2IOMaster = ForkedIO
-
-
-def _be_nursery(asked: socket.socket) -> NoReturn:
-    """Fork a worker for each pair of descriptors that arrives, until the controller is gone."""
-    for signum in STOPPED:
-        signal.signal(signum, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody else reaps the workers
-    while True:
-        said, descriptors, _, _ = socket.recv_fds(asked, 16, 2)
-        if not said:
-            os._exit(0)
-        pid = os.fork()
-        if pid == 0:
-            asked.close()
-            _be_worker(*descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        asked.send(pid.to_bytes(4, "little"))
-
-
-def _be_worker(reads: int, writes: int) -> NoReturn:
-    """Do what `python -u -c "import sys;exec(eval(sys.stdin.readline()))"` does."""
-    try:
-        _as_at_the_start()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.dup2(reads, 0)
-        os.dup2(writes, 1)
-        os.close(reads)
-        os.close(writes)
-        sys.stdin = os.fdopen(0, "r", 1, closefd=False)
-        sys.stdout = os.fdopen(1, "w", 1, closefd=False)
-        exec(eval(sys.stdin.readline()), {"__name__": "__main__"})
-    except BaseException:  # noqa: BLE001 - as the interpreter would
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-    finally:
-        _leave(0)
+        warm.leave(code)
 
 
 def _serve(port: int, log: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,8 +12,10 @@ import pytest
 import pytest_smoltrace
 from pytest_smoltrace.config import PROVIDERS
 from pytest_smoltrace.options import OPTIONS
+from tests.warm import Warmed
 
 ROOT = Path(pytest_smoltrace.__file__).parents[1]
+WARMED = pytest.StashKey[Warmed | None]()
 
 CONFTEST = '''
 """A model that does what the task tells it: `call TOOL KEY=VALUE; answer TEXT`."""
@@ -203,9 +206,48 @@ def environment(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+OWN_INTERPRETER = frozenset(
+    {
+        # What is imported is the question, or who the parent of a worker is.
+        *("test_inactive.py", "test_inert.py"),
+        "test_judge.py::test_an_inactive_session_may_make_judges",
+        "test_process_ticks.py::test_torch_is_not_imported",
+        "test_resume.py::test_workers_call_no_model_when_their_controller_has_died",
+        # Witnesses that a session in a process of its own, and its workers, do the same.
+        *("test_outcomes.py", "test_xdist.py"),
+    }
+)
+"""Modules and tests whose sessions are no forks."""
+
+
+def fork_sessions(pytester, config, monkeypatch):
+    """Have pytester fork its sessions, where a fork is what a new process would be."""
+    warmed = config.stash.setdefault(WARMED, None)
+    if warmed is None:
+        warmed = config.stash[WARMED] = Warmed()
+        config.add_cleanup(warmed.close)
+    popen = pytester.popen
+
+    def start(cmdargs, stdout, stderr, stdin):
+        here, (*command, arguments) = Path.cwd(), (*cmdargs[:2], list(cmdargs[2:]))
+        env = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{os.environ['PYTHONPATH']}"}
+        is_pytest = command == [sys.executable, "-mpytest"] and stdin is pytester.CLOSE_STDIN
+        process = warmed.process(here, env) if is_pytest else None
+        if process is None:
+            return popen(cmdargs, stdout=stdout, stderr=stderr, stdin=stdin)
+        with Path(os.devnull).open("rb") as nothing:
+            files = (nothing.fileno(), stdout.fileno(), stderr.fileno())
+            return process.start(arguments, cwd=here, env=env, files=files)
+
+    monkeypatch.setattr(pytester, "popen", start)
+
+
 @pytest.fixture
-def suite(pytester, installed, monkeypatch):
+def suite(pytester, installed, monkeypatch, request):
     """Return a function that runs pytest with the plugin in a process of its own."""
+    module = request.path.name
+    if not OWN_INTERPRETER & {module, f"{module}::{request.node.originalname}"}:
+        fork_sessions(pytester, request.config, monkeypatch)
     old = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([*installed, *([old] if old else [])])
     monkeypatch.setenv("PYTHONPATH", path)
