@@ -263,6 +263,31 @@ def test_a_value_that_no_gpu_tells(driver, virtual, telling, field, code):
     assert set(causes) <= set(field.split())
 
 
+@pytest.mark.parametrize("field", [one for one in MISSING if MISSING[one][1] != "none"])
+def test_a_value_that_one_gpu_does_not_tell(driver, virtual, telling, field):
+    """Bar 10: the other GPU tells all."""
+    for quantity in field.split():
+        driver.lacks(quantity, 1)
+    virtual.sample(telling, 40.0)
+    built = virtual.build([bare_case(1, 3.0, 35.0, telling)])
+    (row,) = built.rows("results")
+    assert energy_error(virtual, row) <= 0.005
+    assert row["gpu_energy_source"] == MISSING[field][1]
+    for gpu in range(2):
+        rows = [one for one in built.rows("per_gpu") if one["gpu_id"] == str(gpu)]
+        null = {name for one in rows for name, value in one.items() if value is None}
+        assert null == (OF_ONE.get(field, set()) if gpu else set())
+
+
+OF_ONE = {
+    "power": {"gpu_power_watts"},
+    "utilization": {"gpu_utilization_percent"},
+    "memory": {"gpu_memory_used_mib", "gpu_memory_total_mib"},
+    "temperature": {"gpu_temperature_celsius"},
+}
+"""What a GPU does not tell -> columns of the table of each GPU."""
+
+
 def _text(source):
     return source.read_text()
 
@@ -353,4 +378,31 @@ def test_a_wall_clock_that_is_set(driver, virtual, telling, by):
     assert energy_error(virtual, row) <= 0.005
     assert row["gpu_events"] is None
     assert row["gpu_missed_ticks"] == 0
+    rising(built)
+
+
+@pytest.mark.parametrize("back", [14.0, 17.0], ids=["soon", "late"])
+def test_a_gpu_that_is_reset_while_it_is_lost(driver, virtual, telling, back):
+    """Bars 9 and 11: where the counter restarts, nothing is made up of what nobody saw."""
+    driver.lost(0, 12.5, back)
+    driver.reset(0, back - 0.5)
+    last = virtual.sample(telling, 40.0)
+    assert len(last["problems"]) == 1
+    built = virtual.build([bare_case(1, 3.0, 35.0, telling)])
+    (row,) = built.rows("results")
+    events = json.loads(row["gpu_events"])
+    assert {one["gpu_uuid"] for one in events} == {telling[0]}
+    assert {one["type"] for one in events} == {"lost", "reset"}
+    (lost,) = (one for one in events if one["type"] == "lost")
+    begin, end = seconds(lost["start_unix_nano"]), seconds(lost["end_unix_nano"])
+    assert begin <= 12.5
+    assert back <= end <= back + 1.1
+    truth = virtual.truth_wh(3.0, 35.0, 0, 1)
+    unseen = virtual.truth_wh(begin, end, 0)
+    error = row["gpu_energy_wh"] / truth - 1
+    figure(f"{begin:.2f} to {end:.2f} s: {error:+.3%}, {unseen / truth:.3%} unseen")
+    assert 1 - row["gpu_coverage"] == pytest.approx((end - begin) / 64, abs=1e-3)
+    # Power stands in for up to 2.5 s, in which it may be anything.
+    known, unsure = (truth, unseen / 2) if end - begin <= 2.5 else (truth - unseen, 0.0)
+    assert row["gpu_energy_wh"] == pytest.approx(known, abs=unsure + 0.005 * truth)
     rising(built)

@@ -306,7 +306,7 @@ def test_gpus_that_are_lost(session, driver, suite, pytester):
     length = (int(lost[first]["end_unix_nano"]) - int(lost[first]["start_unix_nano"])) / 1e9
     assert length > 4.8
     length = (int(lost[second]["end_unix_nano"]) - int(lost[second]["start_unix_nano"])) / 1e9
-    assert 1.4 < length < 3.0
+    assert 1.4 < length < 3.3
     assert len([line for line in done.lines if "GPU_IS_LOST" in line]) == len(done.lines) == 2
     assert row["gpu_uuids"] == sorted(uuids)
     plain = suite("-p", "no:smoltrace", "--noconftest", source=WAIT + LATE, model=None)
@@ -326,7 +326,7 @@ def no_stale_values(done, driver):
         assert failed[(times > begin + 0.02) & (times < end)].all()
         assert not failed[times < begin].any()
         assert not np.isnan(rows["energy"][~failed]).any()
-        assert not failed[times > end + 1.3].any()
+        assert not failed[times > end + 1.6].any()
         unknown = [row for row in done.per_gpu(gpu) if row["gpu_power_watts"] is None]
         assert abs(len(unknown) - (5, 1, 0)[gpu]) <= (gpu != 2)
 
@@ -344,7 +344,8 @@ def energies(done, driver):
         truth = driver.energy_j(gpu, driver.seconds(first), end) / 3600
         told = rows[-1]["gpu_energy_wh"] - rows[0]["gpu_energy_wh"]
         figure(f"GPU {gpu}: {told / truth - 1:+.3%}")
-        assert told == pytest.approx(truth, rel=0.005)
+        # At each end the counter is late by a refresh, and power may change within a period.
+        assert told == pytest.approx(truth, abs=(2 * 0.02 + 0.05) * 660 / 3600)
 
 
 # Bar 10
@@ -401,11 +402,11 @@ def nothing_is_told(done):
 
 STOPPED = """
 def test_case(ask):
-    time.sleep(1)
+    time.sleep(3)
     os.kill(sampler(), signal.SIGSTOP)
     time.sleep(2)
     os.kill(sampler(), signal.SIGCONT)
-    time.sleep(3)
+    time.sleep(5)
     ask("answer yes")
 """
 
@@ -415,7 +416,9 @@ def test_a_sampler_that_is_stopped_for_two_seconds(session, driver):
     done = session(source=STOPPED)
     assert done.run.ret == 0, done.run.out
     (row,) = done.rows.values()
-    assert 19 <= row["gpu_missed_ticks"] <= 22
+    gap_s = np.diff(done.samples.of(0)["mono_ns"]).max() / 1e9
+    assert gap_s > 1.9
+    assert abs(row["gpu_missed_ticks"] - gap_s * 10) <= 2
     assert [one["type"] for one in json.loads(row["gpu_events"])] == ["gap", "gap"]
     (folder,) = done.run.runs
     (made,) = [case for case, _ in load_run(folder).attempts()]
