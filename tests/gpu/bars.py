@@ -22,8 +22,6 @@ from tests.unit.sample_factory import CLOCK, MONO, case, write_run
 J_PER_WH = 3600.0
 SENSORS = ((0.02, 0.01, 0.02), (0.1, 0.025, 0.1), (0.1, 1.0, 0.1))
 """Refresh and window of power and refresh of the counter, in s."""
-STEADY = 1
-"""Place of the curve that is constant for longer than samples are looked at for uncertainty."""
 LATE_S = 0.0005
 TABLES = {
     "results": "results",
@@ -39,7 +37,7 @@ def figure(text):
 
 
 def curves(seconds):
-    """Return four curves of power, each known in closed form; STEADY is the place of one."""
+    """Return four curves of power, each known in closed form."""
     return [
         Sine(300.0, 200.0, 1.3),
         Square(150.0, 450.0, 2.3, 0.4),
