@@ -34,6 +34,7 @@ OPEN = "open"
 PLAN = "plan"
 HALT = "stop"
 SAMPLES = "samples"
+NOT_SAMPLED = "off: no case has been collected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ class SessionFacts:
     """Node ids of the resumed run, as its journal has them, that are not run again."""
     durations: str | None = None
     """What balances the shards, as `sharding` encodes it."""
-    gpu: str = "off"
+    gpu: str = NOT_SAMPLED
     """measuring, or off and why."""
     samples: str | None = None
     """File that the GPUs of the owner's host are sampled into; None when they are not."""

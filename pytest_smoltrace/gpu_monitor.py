@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_smoltrace import binding, devices, gpu_listing
+from pytest_smoltrace import binding, devices, dist, gpu_listing
 from pytest_smoltrace.config import PROVIDERS
 from pytest_smoltrace.gpu_listing import listing_of, pool_of, sampler_of
 from pytest_smoltrace.hosts import is_remote
@@ -43,7 +43,7 @@ class GpuMonitor:
     def __init__(self, config: pytest.Config, run_config: RunConfig) -> None:
         self._pytest = config
         self._config = run_config
-        self.state = "off: no case has been collected"
+        self.state = dist.NOT_SAMPLED
         """measuring, or off and why."""
         self.file: Path | None = None
         self._live: LiveMetrics | Unsent | None = None

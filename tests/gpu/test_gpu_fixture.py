@@ -128,3 +128,17 @@ def test_an_inactive_session_skips_it(suite, driver, gpus):
     assert "1 skipped" in run.out
     assert "--smoltrace-model" in run.out
     assert driver.calls == {}
+
+
+ALONE = """
+def test_alone(smoltrace_gpu):
+    assert smoltrace_gpu.state.startswith("off: "), smoltrace_gpu.state
+    assert not smoltrace_gpu.is_measuring
+    assert smoltrace_gpu.samples() == ()
+"""
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_session_without_a_case_says_why_nothing_is_measured(suite):
+    done = suite(source=ALONE)
+    assert done.ret == 0, done.out
