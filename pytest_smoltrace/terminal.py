@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ def summary_lines(
         yield from aligned((_HEAD, *map(_row, runs)))
         for run in runs:
             yield from energy_lines(run, of=f"{run['model']}, {run['agent_type']} agent: ")
+        yield from _rest_lines(runs)
     else:
         yield "no case was evaluated"
     yield from _incomplete(runs)
@@ -128,10 +130,11 @@ def energy_lines(run: Mapping[str, Any], *, of: str = "") -> Iterator[str]:
     if energy_wh is None:
         return
     emitted = amount(run["co2_emissions_g"], "g CO2e")
-    rest = amount(run["gpu_energy_unattributed_wh"], "Wh")
+    # Of several runs, the rest of their session is said once, behind them.
+    rest = "" if of else f" ({_outside(run)})"
     yield line(
         "energy",
-        f"{of}{amount(energy_wh, 'Wh')} ({rest} more outside of cases), {emitted} "
+        f"{of}{amount(energy_wh, 'Wh')}{rest}, {emitted} "
         f"({run['co2_source']}), {usd(run['electricity_cost_usd'])}",
     )
     watts = f"{amount(run['gpu_power_avg_w'], 'W')} (most {amount(run['gpu_power_max_w'], 'W')})"
@@ -139,6 +142,17 @@ def energy_lines(run: Mapping[str, Any], *, of: str = "") -> Iterator[str]:
     used, size = _whole(run["gpu_memory_max_mib"]), _whole(run["gpu_memory_total_mib"])
     memory = f"at most {used} of {size} MiB"
     yield line("gpu", f"{of}{run['gpu_count']} x, {watts}, {busy} busy, {memory}")
+
+
+def _rest_lines(runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what the GPUs took beside the cases of all runs, where they were measured."""
+    measured = (run for run in runs if run.get("total_gpu_energy_wh") is not None)
+    for run in islice(measured, 1):
+        yield line("energy", _outside(run))
+
+
+def _outside(run: Mapping[str, Any]) -> str:
+    return f"{amount(run['gpu_energy_unattributed_wh'], 'Wh')} more outside of cases"
 
 
 def _whole(number: float | None) -> str:

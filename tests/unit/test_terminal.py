@@ -143,10 +143,19 @@ def test_energy_of_the_gpus():
     gpu = "2 x, 600 W (most 1,234 W), 40.2 % busy, at most 2,048 of 163,840 MiB"
     assert f"energy         {energy}" in found
     assert f"gpu            {gpu}" in found
-    both = lines(summary(run(), run(model="b", **MEASURED)))
-    assert [one for one in both if one.startswith(("energy", "gpu "))] == [
+
+
+def test_energy_outside_of_the_cases_of_several_runs_is_said_once():
+    measured = (run(model=name, **MEASURED) for name in "bc")
+    found = lines(summary(run(), *measured))
+    energy = "1.67 Wh, 0.792 g CO2e (DEU 2024 Ember), $0.000200"
+    gpu = "2 x, 600 W (most 1,234 W), 40.2 % busy, at most 2,048 of 163,840 MiB"
+    assert [one for one in found if one.startswith(("energy", "gpu "))] == [
         f"energy         b, tool agent: {energy}",
         f"gpu            b, tool agent: {gpu}",
+        f"energy         c, tool agent: {energy}",
+        f"gpu            c, tool agent: {gpu}",
+        "energy         0.0421 Wh more outside of cases",
     ]
 
 
