@@ -72,6 +72,7 @@ class SamplerProcess:
 
     def __init__(self) -> None:
         self._outlives = False
+        self._stop_s = STOP_S
         self.samples_to: Path | None = None
         """File of samples; None before `sample` or when that failed."""
         self.unsupported: list[str] = []
@@ -133,6 +134,8 @@ class SamplerProcess:
             "members": order.members and str(order.members),
         }
         self._outlives = order.members is not None
+        # The last sample may be a whole period away.
+        self._stop_s = STOP_S + order.period_s
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(told) + "\n")
@@ -163,10 +166,11 @@ class SamplerProcess:
         if self._outlives:
             return []
         try:
-            process.wait(timeout=STOP_S)
+            process.wait(timeout=self._stop_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            return [f"the driver of the GPUs hangs: its sampler did not end within {STOP_S:.0f} s"]
+            limit = f"{self._stop_s:.0f} s"
+            return [f"the driver of the GPUs hangs: its sampler did not end within {limit}"]
         self._listener.join()
         assert process.stdout is not None
         process.stdout.close()

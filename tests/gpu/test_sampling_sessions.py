@@ -246,6 +246,14 @@ def test_the_header(session, driver, gpus):
     assert (at[-1] - at[0]) / (len(at) - 1) < 80_000_000
 
 
+@GPUS
+def test_the_last_sample_is_waited_for_however_long_the_interval(session):
+    done = session("--smoltrace-gpu-interval=10")
+    assert done.lines == []
+    assert len(done.samples.of(0)) == 2
+    assert min(done.energies.values()) > 0
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "11", "often"])
 def test_an_interval_that_cannot_be(session, driver, gpus, value):
     done = session(f"--smoltrace-gpu-interval={value}")
