@@ -63,7 +63,7 @@ def of_country(code: str) -> CountryIntensity:
         raise ConfigError(
             f"{code!r} is no ISO 3166 code of the {len(set(table().values()))} countries whose"
             f" carbon intensity is known{f'{meant} Otherwise' if meant else ';'} give"
-            " --smoltrace-carbon-intensity"
+            " --smoltrace-carbon-intensity instead"
         )
     return found
 
