@@ -54,9 +54,12 @@ class Ticks:
         valid = [tick[~one.failed] for tick, one in zip(ticks, every, strict=True)]
         common = reduce(_common, valid)
         rows = [
-            np.flatnonzero(~one.failed)[np.searchsorted(tick, common)]
+            np.flatnonzero(~one.failed)[_places(tick, common)]
             for tick, one in zip(valid, every, strict=True)
         ]
+        if len(boards[0].pieces) > 1:  # of two files at one time, one begins and ends
+            order = np.argsort(boards[0].mono_ns[rows[len(series)]], kind="stable")
+            rows = [at[order] for at in rows]
         own, of_boards = rows[: len(series)], rows[len(series) :]
         on = list(zip(boards, of_boards, strict=True))
         return cls(
@@ -95,6 +98,14 @@ def _common(first: Ints, second: Ints) -> Ints:
     if np.array_equal(first, second):
         return first
     return np.intersect1d(first, second, assume_unique=True)
+
+
+def _places(ticks: Ints, wanted: Ints) -> Ints:
+    """Return where the wanted ticks are."""
+    if np.array_equal(ticks, wanted):
+        return np.arange(len(ticks))
+    order = np.argsort(ticks, kind="stable")
+    return order[np.searchsorted(ticks, wanted, sorter=order)]
 
 
 def _due(series: Series, rows: Ints) -> Ints:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_smoltrace.series import Floats, Ints, Part, Series
 
     Key = tuple[str, str]
+    Stretch = tuple[str, int, int, int]
+    """Clock, file, first and last tick."""
 
 _BEYOND, _READ, _GAP = range(3)
 _COLUMNS = (
@@ -30,10 +32,12 @@ def figures_of(
 ) -> Figures:
     """Return the figures of devices in a window of the wall clock."""
     tracks = [
-        (len(_boards(same, every)), ticks)
-        for same in _by_file(chosen).values()
-        for ticks in [_ticks(same, every)]
-        if ticks is not None and len(ticks.mono_ns)
+        (len(boards), ticks)
+        for stretch, same in _by_stretch(chosen).items()
+        for boards in [_boards(same, every, stretch)]
+        if boards
+        for ticks in [Ticks.of(same, list(boards.values()))]
+        if len(ticks.mono_ns)
     ]
     values: dict[str, float | None] = {}
     for name, field in _COLUMNS:
@@ -42,23 +46,36 @@ def figures_of(
     return Figures(**values)
 
 
-def _by_file(chosen: Sequence[Series]) -> dict[tuple[str, int], list[Series]]:
-    """Return the devices of each file: those that were read together."""
-    found: dict[tuple[str, int], list[Series]] = {}
+def _by_stretch(chosen: Sequence[Series]) -> dict[Stretch, list[Series]]:
+    """Return the devices that were read together, for each stretch of ticks of a file."""
+    found: dict[Stretch, list[Series]] = {}
     for one in chosen:
-        for file in dict.fromkeys(part.file for part in one.pieces):
-            found.setdefault((one.device.clock, file), []).append(_only(one, file))
+        for stretch, part in _stretches(one).items():
+            found.setdefault(stretch, []).append(_only(one, part))
     return found
 
 
-def _only(series: Series, file: int) -> Series:
-    """Return the samples of one file with the wall clock as time."""
-    parts = [part for part in series.pieces if part.file == file]
-    rows = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+def _stretches(series: Series) -> dict[Stretch, Part]:
+    """Return the parts of a series: of two files at one time, one has only what is left of it."""
+    return {
+        (
+            series.device.clock,
+            part.file,
+            int(series.seq[part.start]),
+            int(series.seq[part.stop - 1]),
+        ): part
+        for part in series.pieces
+        if part.stop > part.start
+    }
+
+
+def _only(series: Series, part: Part) -> Series:
+    """Return the samples of one part with the wall clock as time."""
+    rows = slice(part.start, part.stop)
     return replace(
         series,
         seq=series.seq[rows],
-        mono_ns=series.mono_ns[rows] + parts[0].wall_offset_ns,
+        mono_ns=series.mono_ns[rows] + part.wall_offset_ns,
         failed=series.failed[rows],
         reopened=series.reopened[rows],
         power_w=series.power_w[rows],
@@ -66,25 +83,23 @@ def _only(series: Series, file: int) -> Series:
         utilization=series.utilization[rows],
         temperature=series.temperature[rows],
         memory_mib=series.memory_mib[rows],
-        parts=(_whole(parts[0], len(rows)),),
+        parts=(replace(part, start=0, stop=part.stop - part.start),),
     )
 
 
-def _whole(part: Part, size: int) -> Part:
-    return replace(part, start=0, stop=size)
-
-
-def _boards(same: Sequence[Series], every: Mapping[Key, Series]) -> list[Key]:
-    return [key for key in dict.fromkeys(one.device.board for one in same) if key in every]
-
-
-def _ticks(same: Sequence[Series], every: Mapping[Key, Series]) -> Ticks | None:
-    boards = _boards(same, every)
-    if not boards:
-        return None
-    file = same[0].pieces[0].file
+def _boards(
+    same: Sequence[Series], every: Mapping[Key, Series], stretch: Stretch
+) -> dict[Key, Series]:
+    """Return the whole GPUs of devices in the same stretch, those of instances among them."""
     own = {one.device.key: one for one in same}
-    return Ticks.of(same, [own.get(key) or _only(every[key], file) for key in boards])
+    found: dict[Key, Series] = {}
+    for key in dict.fromkeys(one.device.board for one in same):
+        part = _stretches(every[key]).get(stretch) if key in every else None
+        if key in own:
+            found[key] = own[key]
+        elif part is not None:
+            found[key] = _only(every[key], part)
+    return found
 
 
 _Track = tuple[int, Ticks, "Floats"]

@@ -531,3 +531,23 @@ def test_nothing_is_left_of_a_merge_without_room_for_samples(tmp_path, monkeypat
     with pytest.raises(JournalError, match="No space left"):
         merge(parts, tmp_path / "both")
     assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize("second", [(-3.0, 40.0), (-0.55, 34.96), (5.0, 25.0)])
+def test_two_samplers_of_one_machine_count_a_gpu_once(made, second):
+    """As where each worker has a container of its own: their files overlap in time."""
+    start_s, end_s = second
+    steady = replace(A, amplitude_w=0.0)
+
+    def also(directory):
+        write_samples(directory, (steady, B), start_s=start_s, end_s=end_s, name="b")
+
+    sampling = {"start_s": -0.5, "end_s": 35.0}
+    built = made(OVERLAPPING, gpus=(steady, B), also=also, sampling=sampling)
+    (board,) = built.sql("SELECT * FROM board")
+    power = steady.mean_w + B.mean_w
+    assert board["gpu_power_avg_w"] == pytest.approx(power)
+    assert board["gpu_power_max_w"] == pytest.approx(power)
+    assert board["gpu_memory_avg_mib"] == pytest.approx(4000.0)
+    assert board["gpu_utilization_avg"] == pytest.approx(60.0)
+    assert board["gpu_temperature_max"] == 70.0
