@@ -15,6 +15,7 @@ from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.gpu_listing import is_left_alone, listing_of, pool_of
 from pytest_smoltrace.hosts import is_remote
 from pytest_smoltrace.marker import marked
+from pytest_smoltrace.model_place import are_servers_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,9 +39,17 @@ _ON_GPU = frozenset({"transformers", "vllm"})
 class Gpus:
     """The hooks that bind workers to GPUs, in the part that this process has in it."""
 
-    def __init__(self, config: pytest.Config, size: int) -> None:
+    def __init__(self, config: pytest.Config, size: int, *, is_shared: bool = False) -> None:
+        """Take the session.
+
+        Args:
+            config: Of pytest.
+            size: GPUs of each worker.
+            is_shared: Whether all workers see all GPUs: a server works on them for everybody.
+        """
         self._pytest = config
         self._size = size
+        self._is_shared = is_shared
         self._given: list[tuple[Any, Sequence[str], Pool]] = []
         """Spec of a worker, its GPUs and all; xdist uses the spec again when the worker dies."""
 
@@ -56,6 +65,8 @@ class Gpus:
     def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
         """Give every worker of this host its GPUs, round robin."""
         found = pool_of(self._pytest)
+        if self._is_shared:
+            return
         try:
             groups = found.groups(self._size)
         except ConfigError as error:
@@ -177,6 +188,13 @@ def shown(config: pytest.Config) -> tuple[str, ...]:
     """Return the UUIDs of all GPUs that a worker was given some of; none when nobody told it."""
     told: dict[str, Any] = getattr(config, "workerinput", {}).get(_INPUT) or {}
     return tuple(told.get("of") or ())
+
+
+def gpus(config: pytest.Config, run_config: RunConfig) -> Gpus:
+    """Return the hooks for the models and options of a session."""
+    is_default = run_config.origins.get("gpus_per_worker") == "default"
+    is_shared = is_default and are_servers_here(run_config)
+    return Gpus(config, run_config.gpus_per_worker, is_shared=is_shared)
 
 
 def bound(specs: Iterable[Any]) -> dict[str, list[str]]:

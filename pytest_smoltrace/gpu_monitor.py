@@ -8,12 +8,11 @@ import secrets
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pytest_smoltrace import binding, devices, dist, gpu_listing
-from pytest_smoltrace.config import PROVIDERS
 from pytest_smoltrace.gpu_listing import listing_of, pool_of, sampler_of
 from pytest_smoltrace.hosts import is_remote
+from pytest_smoltrace.model_place import may_use_gpus
 from pytest_smoltrace.presence import clock_id
 from pytest_smoltrace.sampler.record import FOLDER, SUFFIX
 from pytest_smoltrace.sampler_process import Order
@@ -25,16 +24,9 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_smoltrace.capture.live_metrics import LiveMetrics, Unsent
-    from pytest_smoltrace.config import ModelSpec, RunConfig
+    from pytest_smoltrace.config import RunConfig
 
 MEASURING = "measuring"
-_HOSTED = frozenset({"openai", "azure", "bedrock", "inference", "litellm"})
-"""Providers whose models run elsewhere, unless an address says otherwise."""
-_LOOPBACK = frozenset({"localhost", "::1", "0.0.0.0"})  # noqa: S104 - compared
-_HERE = ("ollama/", "ollama_chat/", "vllm/", "hosted_vllm/", "lm_studio/", "llamafile/")
-"""Prefixes of LiteLLM for servers that usually run on the machine that asks them."""
-_ADDRESSES = ("base_url", "api_base")
-"""Arguments of models that say where their server is."""
 
 
 class GpuMonitor:
@@ -160,25 +152,9 @@ def reason_against(config: RunConfig) -> str | None:
     """Return why the options keep GPUs from being sampled, on any host; None when they do not."""
     if config.gpu == "off":
         return "--smoltrace-gpu=off"
-    if config.gpu == "auto" and not any(_may_run_here(spec, config) for spec in config.models):
-        return "the models run elsewhere (--smoltrace-gpu=on measures all the same)"
+    if config.gpu == "auto" and not may_use_gpus(config):
+        return "no model runs on a GPU of this host (--smoltrace-gpu=on measures all the same)"
     return None
-
-
-def _may_run_here(spec: ModelSpec, config: RunConfig) -> bool:
-    """Return whether a model may use the GPUs of this host: a user's own provider may."""
-    provider = PROVIDERS.get(spec.provider)
-    if provider is None or not (provider.base_url or spec.provider in _HOSTED):
-        return True
-    given = (config.base_url, *map(config.model_args.get, _ADDRESSES))
-    address = next(filter(None, given), None)
-    if address is not None:
-        return _is_here(urlsplit(str(address)).hostname or "")
-    return spec.provider not in _HOSTED or spec.model_id.startswith(_HERE)
-
-
-def _is_here(host: str) -> bool:
-    return host in _LOOPBACK or host.startswith("127.") or host == platform.node().lower()
 
 
 def order_for(

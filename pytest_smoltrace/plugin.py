@@ -107,7 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(session, "smoltrace-session")
-    config.pluginmanager.register(binding.Gpus(config, run_config.gpus_per_worker), binding.NAME)
+    config.pluginmanager.register(binding.gpus(config, run_config), binding.NAME)
     if run_config.hosts is not None:
         from pytest_smoltrace import gateways
 

@@ -127,21 +127,31 @@ def _details(run: Mapping[str, Any]) -> Iterator[str]:
 def energy_lines(run: Mapping[str, Any], *, of: str = "") -> Iterator[str]:
     """Yield what the GPUs took and did during a run, where they were measured."""
     energy_wh = run.get("total_gpu_energy_wh")
-    if energy_wh is None:
-        return
+    if energy_wh is not None:
+        yield _energy_line(run, energy_wh, of)
+    if any(run.get(f"gpu_{name}") is not None for name in _READINGS):
+        yield _gpu_line(run, of)
+
+
+_READINGS = ("power_avg_w", "utilization_avg", "memory_max_mib")
+
+
+def _energy_line(run: Mapping[str, Any], energy_wh: float, of: str) -> str:
     emitted = amount(run["co2_emissions_g"], "g CO2e")
+    intensity = amount(run["co2_intensity_g_per_kwh"], "g/kWh")
     # Of several runs, the rest of their session is said once, behind them.
     rest = "" if of else f" ({_outside(run)})"
-    yield line(
-        "energy",
-        f"{of}{amount(energy_wh, 'Wh')}{rest}, {emitted} "
-        f"({run['co2_source']}), {usd(run['electricity_cost_usd'])}",
-    )
+    paid = f"{usd(run['electricity_cost_usd'])} of electricity"
+    emitted += f" ({intensity}, {run['co2_source']})"
+    return line("energy", f"{of}{amount(energy_wh, 'Wh')}{rest}, {emitted}, {paid}")
+
+
+def _gpu_line(run: Mapping[str, Any], of: str) -> str:
     watts = f"{amount(run['gpu_power_avg_w'], 'W')} (most {amount(run['gpu_power_max_w'], 'W')})"
     busy = amount(run["gpu_utilization_avg"], "%")
     used, size = _whole(run["gpu_memory_max_mib"]), _whole(run["gpu_memory_total_mib"])
     memory = f"at most {used} of {size} MiB"
-    yield line("gpu", f"{of}{run['gpu_count']} x, {watts}, {busy} busy, {memory}")
+    return line("gpu", f"{of}{run['gpu_count']} x, {watts}, {busy} busy, {memory}")
 
 
 def _rest_lines(runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:

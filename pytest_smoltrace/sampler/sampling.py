@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SECOND = 10**9
 _SLOW = _SECOND // 2
 """How often what changes slowly is read."""
+_LAG = 6 * _SECOND // 10
+"""An average of the last second is true of half a second ago."""
 
 
 class Sampling:
@@ -40,10 +42,16 @@ class Sampling:
 
     def run(self, ending: Ending) -> None:
         """Sample until the end has come, and once more."""
-        is_last = False
-        while not is_last:
-            is_last = ending.wait(self._schedule.due_ns)
-            self.tick(is_last=is_last)
+        left = 1 + self._lag_ticks()
+        while left:
+            left -= ending.wait(self._schedule.due_ns)
+            self.tick(is_last=not left)
+
+    def _lag_ticks(self) -> int:
+        """Return how many ticks more tell of the end where an average of power is all there is."""
+        devices = [slot.device for slot in self._slots]
+        lags = any(one.power == "average" and "energy" in one.troubles for one in devices)
+        return -(-_LAG // self._schedule.period_ns) if lags else 0
 
     def tick(self, *, is_last: bool = False) -> None:
         """Take the sample that is due."""

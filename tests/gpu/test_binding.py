@@ -1,7 +1,9 @@
 """Which GPUs the workers of real sessions see, at the moment when the first module is imported."""
 
 import json
+import socketserver
 import sys
+import threading
 
 import pytest
 
@@ -358,3 +360,32 @@ def test_auto_of_an_inactive_session_is_that_of_xdist(session, driver, monkeypat
     assert done.run.ret == 0
     assert "-n auto is" not in done.run.out
     assert driver.calls == {}
+
+
+SERVED = """
+import pytest
+
+@pytest.mark.smoltrace
+@pytest.mark.parametrize("number", range(4))
+def test_case(number):
+    pass
+"""
+
+
+@pytest.mark.parametrize("given", [(), ("--smoltrace-gpus-per-worker=1",)], ids=["all", "one each"])
+def test_workers_of_a_server_see_what_it_works_on(suite, driver, monkeypatch, given):
+    uuids = driver.has_equal(2)
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        where = f"--smoltrace-base-url={address}"
+        run = suite("-n", "2", where, *given, source=SERVED, model="openai:x")
+        server.shutdown()
+    assert run.ret == 0, run.out
+    rows = run.rows("results")
+    expected = [[one] for one in uuids] if given else [uuids]
+    assert {tuple(row["gpu_uuids"]) for row in rows} <= {tuple(one) for one in expected}
+    (board,) = run.rows("leaderboard")
+    assert board["gpu_memory_total_mib"] == 2 * 16384

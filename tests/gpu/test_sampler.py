@@ -461,6 +461,26 @@ def test_sigterm_ends_it_after_a_last_sample(driver, gpus, start, file):
     assert samples.of()["mono_ns"][-1] > signalled
 
 
+@pytest.mark.parametrize("lacking", [("power_instant", "energy"), ("power_instant",)])
+def test_averages_of_power_are_read_until_they_tell_of_the_end(driver, gpus, start, file, lacking):
+    for quantity in lacking:
+        driver.lacks(quantity)
+    child = start()
+    child.hear()
+    child.order(file, gpus)
+    child.hear()
+    time.sleep(0.3)
+    closed = time.monotonic_ns()
+    child.end()
+    samples = Samples(file).of()["mono_ns"]
+    after = samples[samples > closed]
+    if "energy" in lacking:
+        assert after[-1] >= closed + 0.55e9
+        assert len(after) >= 6
+    else:
+        assert 1 <= len(after) <= 3
+
+
 PARENT = textwrap.dedent(
     """
     import json, os, subprocess, sys, time

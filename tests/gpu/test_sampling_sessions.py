@@ -28,7 +28,7 @@ ELSEWHERE = "http://gpu-box.example:8000/v1"
 @pytest.mark.parametrize(
     ("provider", "model", "base_url", "sampled"),
     [
-        ("local", "", None, True),
+        ("local", "", None, False),
         ("transformers", "m", None, True),
         ("vllm", "m", None, True),
         ("ollama", "m", None, True),

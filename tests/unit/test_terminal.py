@@ -128,6 +128,7 @@ MEASURED = {
     "gpu_energy_unattributed_wh": 0.0421,
     "co2_emissions_g": 0.791666,
     "co2_source": "DEU 2024 Ember",
+    "co2_intensity_g_per_kwh": 344.1,
     "electricity_cost_usd": 0.0002,
     "gpu_power_avg_w": 600.0,
     "gpu_power_max_w": 1234.5,
@@ -139,7 +140,7 @@ MEASURED = {
 
 def test_energy_of_the_gpus():
     found = lines(summary(run(**MEASURED)))
-    energy = "1.67 Wh (0.0421 Wh more outside of cases), 0.792 g CO2e (DEU 2024 Ember), $0.000200"
+    energy = "1.67 Wh (0.0421 Wh more outside of cases), 0.792 g CO2e (344 g/kWh, DEU 2024 Ember), $0.000200 of electricity"
     gpu = "2 x, 600 W (most 1,234 W), 40.2 % busy, at most 2,048 of 163,840 MiB"
     assert f"energy         {energy}" in found
     assert f"gpu            {gpu}" in found
@@ -148,7 +149,7 @@ def test_energy_of_the_gpus():
 def test_energy_outside_of_the_cases_of_several_runs_is_said_once():
     measured = (run(model=name, **MEASURED) for name in "bc")
     found = lines(summary(run(), *measured))
-    energy = "1.67 Wh, 0.792 g CO2e (DEU 2024 Ember), $0.000200"
+    energy = "1.67 Wh, 0.792 g CO2e (344 g/kWh, DEU 2024 Ember), $0.000200 of electricity"
     gpu = "2 x, 600 W (most 1,234 W), 40.2 % busy, at most 2,048 of 163,840 MiB"
     assert [one for one in found if one.startswith(("energy", "gpu "))] == [
         f"energy         b, tool agent: {energy}",
@@ -161,8 +162,12 @@ def test_energy_outside_of_the_cases_of_several_runs_is_said_once():
 
 def test_what_a_card_does_not_tell_is_a_dash():
     unknown = dict.fromkeys(("gpu_power_avg_w", "gpu_power_max_w", "gpu_utilization_avg"))
+    found = lines(summary(run(**MEASURED) | unknown))
+    assert "gpu            2 x, - (most -), - busy, at most 2,048 of 163,840 MiB" in found
+    found = lines(summary(run(**MEASURED) | {"total_gpu_energy_wh": None}))
+    assert [one.split()[0] for one in found if "Wh" in one or "W (" in one] == ["gpu"]
     found = lines(summary(run(**MEASURED) | unknown | {"gpu_memory_max_mib": None}))
-    assert "gpu            2 x, - (most -), - busy, at most - of 163,840 MiB" in found
+    assert not any(one.startswith("gpu ") for one in found)
 
 
 def test_unknown_is_a_dash_and_never_a_zero():
