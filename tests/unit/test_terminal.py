@@ -150,7 +150,7 @@ def test_energy_of_the_gpus():
 def test_energy_outside_of_the_cases_of_several_runs_is_said_once():
     measured = (run(model=name, **MEASURED) for name in "bc")
     found = lines(summary(run(), *measured))
-    energy = f"1.67 Wh, {rest}"
+    energy = "1.67 Wh, 0.792 g CO2e (344 g/kWh, DEU 2024 Ember), $0.000200 of electricity"
     gpu = "2 x, 600 W (most 1,234 W), 40.2 % busy, at most 2,048 of 163,840 MiB"
     assert [one for one in found if one.startswith(("energy", "gpu "))] == [
         f"energy         b, tool agent: {energy}",
