@@ -142,7 +142,8 @@ class SamplerProcess:
             self._process.stdin.flush()
         except OSError:
             return "the sampler has ended"
-        answer = self._hear(READY_S + order.period_s)
+        # Who shares a sampler must see it at work, or would start another.
+        answer = self._hear(READY_S + order.period_s if order.members is None else LIST_S)
         if answer is None:
             # It may still come; what is missing until then shows as coverage.
             alive = self._process.poll() is None
