@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_smoltrace.series import GAP_PERIODS
+from pytest_smoltrace.sample_rules import GAP_PERIODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

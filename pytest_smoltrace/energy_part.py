@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_smoltrace.series import GAP_PERIODS
+from pytest_smoltrace.sample_rules import BRIDGED_NS, FLAT_NS, GAP_PERIODS
 
 if TYPE_CHECKING:
     from pytest_smoltrace.series import Flags, Floats, Ints, Part, Series
@@ -18,10 +18,6 @@ SOURCES = (COUNTER, INSTANT, AVERAGE, NONE)
 
 AVERAGE_SHIFT_NS = 550_000_000
 """How much earlier than its reading an average of the last second is true."""
-_BRIDGED_NS = 2_500_000_000
-"""Longest stretch over which the integral of power is believed without samples within it."""
-_FLAT_NS = 2_000_000_000
-"""A counter that stands still for longer, while power flows, is stuck."""
 _COMPARED_NS = 10_000_000_000
 _RATIO = (0.8, 1.25)
 """Counter over integral, in so many ns and more, outside of which the two disagree."""
@@ -106,7 +102,7 @@ def _stuck(valid: _Valid) -> tuple[Trouble, ...]:
     return tuple(
         Trouble(type="energy_disagreement", start_mono_ns=int(start), end_mono_ns=int(end))
         for start, end in zip(starts, ends, strict=True)
-        if end - start > _FLAT_NS
+        if end - start > FLAT_NS
     )
 
 
@@ -116,7 +112,7 @@ def _has_counter(valid: _Valid, stuck: tuple[Trouble, ...]) -> bool:
     if known.sum() <= 1 or stuck:
         return False
     values, times = valid.energy_mj[known], valid.mono_ns[known]
-    return bool((values != values[0]).any() or times[-1] - times[0] <= _FLAT_NS)
+    return bool((values != values[0]).any() or times[-1] - times[0] <= FLAT_NS)
 
 
 def _by_power(valid: _Valid) -> PartEnergy:
@@ -125,7 +121,7 @@ def _by_power(valid: _Valid) -> PartEnergy:
         return _by_nothing(valid)
     times = valid.mono_ns[known] - valid.shift_ns
     lengths = np.diff(times)
-    counted = lengths <= _BRIDGED_NS
+    counted = lengths <= BRIDGED_NS
     joules = np.where(counted, _trapezoid(times, valid.power_w[known]), 0.0)
     return PartEnergy(
         source=valid.power_source,
@@ -160,7 +156,7 @@ def _by_counter(valid: _Valid) -> PartEnergy:
     times, power = valid.mono_ns[knots], valid.power_w[knots]
     lengths = np.diff(times)
     joules = np.diff(valid.energy_mj[knots]) / 1000
-    by_power = np.where(lengths <= _BRIDGED_NS, _trapezoid(times, power), np.nan)
+    by_power = np.where(lengths <= BRIDGED_NS, _trapezoid(times, power), np.nan)
     back = joules < 0
     joules = np.where(back | np.isnan(joules), by_power, joules)
     counted = np.isfinite(joules)

@@ -103,8 +103,7 @@ def sweep(parent: Path, prefix: str) -> None:
 def host_id() -> str:
     """Name what a loopback address belongs to: a container has one of its own."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        return f"{boot.strip()} {Path('/proc/self/ns/net').readlink()}"
+        return f"{_boot_id()} {Path('/proc/self/ns/net').readlink()}"
     except OSError:  # not Linux
         return platform.node()
 
@@ -120,7 +119,11 @@ def remove(directory: Path) -> None:
 def clock_id() -> str:
     """Name what the monotonic clock is shared with: one start of one machine."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        boot = _boot_id()
     except OSError:  # not Linux
         boot = platform.node()
-    return hashlib.blake2b(boot.strip().encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(boot.encode(), digest_size=6).hexdigest()
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

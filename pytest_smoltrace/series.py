@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-GAP_PERIODS = 2.5
-"""Valid samples further apart than so many periods have a gap between them."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_smoltrace.sample_rules import BRIDGED_NS, FLAT_NS, GAP_PERIODS
 from pytest_smoltrace.sampler.record import DEVICE, FAILED, FIELDS, RECORD
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
 _S: Final = 1_000_000_000
 _STALE_S: Final = 2.0
-_SEAM_S: Final = 2.5
-"""Longest time that power is integrated over without a sample."""
-_FLAT_S: Final = 2.0
-"""How long a counter may stand still while power is drawn."""
 _MJ_PER_J: Final = 1000.0
 
 
@@ -46,7 +43,7 @@ class Energy:
 
     def _integrate(self, mono_ns: int, power_w: float) -> None:
         before, self._power = self._power, (mono_ns, power_w)
-        if before is not None and 0 < mono_ns - before[0] <= _SEAM_S * _S:
+        if before is not None and 0 < mono_ns - before[0] <= BRIDGED_NS:
             self._integral_j += (before[1] + power_w) / 2 * (mono_ns - before[0]) / _S
 
     def _count(self, mono_ns: int, power_w: float, counter_mj: float) -> None:
@@ -60,7 +57,7 @@ class Energy:
         )
         if counter_mj != before[0] or not power_w > 0 or self._moved_ns is None:
             self._moved_ns = mono_ns
-        self._is_flat = self._is_flat or mono_ns - self._moved_ns > _FLAT_S * _S
+        self._is_flat = self._is_flat or mono_ns - self._moved_ns > FLAT_NS
 
     @property
     def joules(self) -> float | None:
@@ -154,7 +151,7 @@ class SampleTail:
 
     def _begin(self, head: Mapping[str, Any]) -> None:
         self._head = head
-        stale_ns = max(_STALE_S * _S, 2.5 * head["period_ns"])
+        stale_ns = max(_STALE_S * _S, GAP_PERIODS * head["period_ns"])
         fields = Gpu.__slots__
         self.gpus = tuple(
             GpuTail(Gpu(**{name: device[name] for name in fields}), stale_ns)
