@@ -10,32 +10,21 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_smoltrace import __version__
+from pytest_smoltrace.command import PROG, Command, directory_argument
 from pytest_smoltrace.errors import ConfigError, JournalError, SmoltraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import FrameType
 
     from pytest_smoltrace.pipeline import Outcome
 
-PROG = "pytest-smoltrace"
 _SHELL_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a command."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One subcommand: its arguments and the function that runs it and gives the exit code."""
-
-    name: str
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -103,19 +92,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", help="a run directory, an id, or 'last'")
-    _directory_argument(parser)
-
-
-def _directory_argument(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("SMOLTRACE_DIR") or ".smoltrace"
-    parser.add_argument(
-        "--dir", type=Path, default=Path(default), help=f"where runs are stored ({default})"
-    )
+    directory_argument(parser)
 
 
 def _build(args: argparse.Namespace) -> int:
     from pytest_smoltrace.pipeline import finish
-    from pytest_smoltrace.run import find_run
+    from pytest_smoltrace.stored_runs import find_run
 
     _say(finish(find_run(args.run_dir, args.dir)))
     return 0
@@ -137,14 +119,14 @@ def _merge_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="OUT", type=Path, required=True, help="a new run directory"
     )
     parser.add_argument("--run-id", metavar="ID", help="id of the joined run")
-    _directory_argument(parser)
+    directory_argument(parser)
 
 
 def _merge(args: argparse.Namespace) -> int:
     from pytest_smoltrace.journal import run_directory
     from pytest_smoltrace.merge import merge
     from pytest_smoltrace.pipeline import finish
-    from pytest_smoltrace.run import find_run
+    from pytest_smoltrace.stored_runs import find_run
 
     if args.run_id is not None:
         run_directory(args.dir, args.run_id)  # checks the id
@@ -162,11 +144,11 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
         "run_dir", metavar="RUN", nargs="?", help="a run directory, an id, or 'last'; none: a list"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more")
-    _directory_argument(parser)
+    directory_argument(parser)
 
 
 def _show(args: argparse.Namespace) -> int:
-    from pytest_smoltrace.run import find_run, list_runs
+    from pytest_smoltrace.stored_runs import find_run, list_runs
 
     if args.run_dir is None:
         found = list_runs(args.dir)

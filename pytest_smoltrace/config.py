@@ -74,6 +74,46 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpec:
+    """One gate as the user wrote it."""
+
+    name: str | None
+    """None for one that was not named."""
+    text: str
+    place: str
+    """Where it was written, for messages."""
+    level: str | None = None
+    """fail or warn, when given apart from the expression."""
+    min_n: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """How a finished run is judged."""
+
+    gates: tuple[GateSpec, ...] = ()
+    enabled: bool = True
+    """False to judge nothing though there are gates."""
+    gate_only: bool = False
+    baseline: str | None = None
+    baseline_missing: str | None = None
+    """fail or warn; None is fail in CI and warn elsewhere."""
+    margin: float = 0.05
+    """Drop of the success rate that is tolerated, as a fraction."""
+    power: float = 0.8
+    alpha: float = 0.05
+    """One-sided rate of false alarms of the whole family of gates."""
+    inconclusive: str = "warn"
+    allow_mismatch: tuple[str, ...] = ()
+    ci: str = "auto"
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is anything to judge by."""
+        return self.enabled and bool(self.gates or self.baseline)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """One part of a suite that several sessions share."""
 
@@ -97,6 +137,10 @@ class RunConfig:
     generation: Generation = field(default_factory=Generation)
     model_args: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
+    trials: int | None = None
+    """Trials of each case; the marker's `trials` comes before it."""
+    pass_k: int | None = None
+    judging: Judging = field(default_factory=Judging)
     limits: Limits = field(default_factory=Limits)
     directory: Path = Path(".smoltrace")
     run_id: str | None = None

@@ -10,8 +10,9 @@ from pytest_smoltrace.codec import decode_declared, load_line
 from pytest_smoltrace.encoding import dumps
 from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.journal import JOURNAL_NAME, read_journal
-from pytest_smoltrace.run import find_run, list_runs, read_ends
+from pytest_smoltrace.run import read_ends
 from pytest_smoltrace.sharding import case_key
+from pytest_smoltrace.stored_runs import find_run, list_runs
 
 if TYPE_CHECKING:
     from pathlib import Path

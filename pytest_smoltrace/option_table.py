@@ -102,6 +102,26 @@ _FSYNC_HELP = (
     "When the journal is forced to the disk, for a failure of power: off, interval (a second or"
     " more apart) or case."
 )
+_TRIALS_HELP = "How often each case is run, each time as an item of its own."
+_K_HELP = "k of pass@k and pass^k in the leaderboard; the number of trials when not given."
+_GATE_HELP = "Condition that the run has to meet, as in 'success_rate >= 80%'. Repeatable."
+_BASELINE_HELP = (
+    "Earlier run to compare with: an id, last, last-green, a saved baseline, a directory, a Parquet"
+    " or summary.json file, git:REV:PATH or hub:OWNER/NAME."
+)
+_MARGIN_HELP = "Drop of the success rate that is tolerated, in percentage points, as in 5pp."
+_POWER_HELP = "Probability with which a drop of the margin has to be visible for a PASS."
+_MISMATCH_HELP = (
+    "What may differ from the baseline: suite, model, agent_type, settings, replay or hardware."
+    " Repeatable."
+)
+_INCONCLUSIVE_HELP = "Whether an inconclusive comparison fails the session: fail or warn."
+_MISSING_HELP = "Whether a missing baseline fails the session: fail (default in CI) or warn."
+_GATES_HELP = "Judge the gates."
+_GATE_ONLY_HELP = "Let gates alone decide the exit code: failed cases are data."
+_CI_HELP = "Reports for a CI system: auto (those that it is found to be), github, gitlab or off."
+_LEVEL = values.one_of("fail", "warn")
+_CI = values.one_of("auto", "github", "gitlab", "off")
 _STREAM_HELP = "Stream answers wherever the model can, which times the first token."
 
 OPTIONS: tuple[Option, ...] = (
@@ -126,6 +146,20 @@ OPTIONS: tuple[Option, ...] = (
     Option("budget_tokens", "N", "Tokens that the session may use together.", _POSITIVE),
     Option("max_concurrency", "N", _CONCURRENCY_HELP, _POSITIVE),
     Option("max_retries", "N", _RETRIES_HELP, _COUNT, default=6),
+    Option("trials", "N", _TRIALS_HELP, _POSITIVE),
+    Option("pass_k", "K", _K_HELP, _POSITIVE),
+    Option("gate", "[NAME=]EXPR", _GATE_HELP, repeats=True),
+    Option("gates", None, _GATES_HELP, values.switch, default=True, negative=True),
+    Option("gate_only", None, _GATE_ONLY_HELP, values.switch, default=False),
+    Option("baseline", "REF", _BASELINE_HELP),
+    Option("baseline_missing", "LEVEL", _MISSING_HELP, _LEVEL),
+    Option("margin", "PP", _MARGIN_HELP, values.points, default="5pp"),
+    Option("power", "P", _POWER_HELP, Number(kind=float, low=0.5, high=0.99), default=0.8),
+    Option("inconclusive", "LEVEL", _INCONCLUSIVE_HELP, _LEVEL, default="warn"),
+    Option(
+        "allow_mismatch", "WHAT", _MISMATCH_HELP, values.mismatch, repeats=True, separators=",\n"
+    ),
+    Option("ci", "SYSTEM", _CI_HELP, _CI, default="auto"),
     Option("dir", "DIR", "Folder that runs are stored in.", default=".smoltrace"),
     Option("run_id", "ID", "Name of this run instead of a generated one.", values.run_id),
     Option("resume", "RUN", _RESUME_HELP),

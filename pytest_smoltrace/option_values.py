@@ -72,6 +72,27 @@ _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
+def points(text: str) -> float:
+    """Return a number of percentage points above 0 as a fraction: 5pp is 0.05."""
+    number, unit = text.removesuffix("pp").rstrip(), text.endswith("pp")
+    try:
+        found = float(number)
+    except ValueError:
+        found = float("nan")
+    if not unit or not 0 < found <= _ALL:
+        raise ConfigError(f"{text!r} is no number of percentage points; write it as 5pp")
+    return found / _ALL
+
+
+_ALL = 100
+
+
+MISMATCHES = ("suite", "model", "agent_type", "settings", "replay", "hardware")
+"""What a baseline and a run may differ in, by the names of --smoltrace-allow-mismatch."""
+
+mismatch = one_of(*MISMATCHES)
+
+
 def run_id(text: str) -> str:
     """Return a run id, which is also the name of a folder on any system."""
     if not _RUN_ID.fullmatch(text) or text.endswith(".") or _RESERVED.fullmatch(text):

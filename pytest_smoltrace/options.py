@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from pytest_smoltrace import config as settings
-from pytest_smoltrace.config import Generation, Limits, ModelSpec, RunConfig
-from pytest_smoltrace.electricity import DEFAULT_USD_PER_KWH, Electricity
+from pytest_smoltrace.config import GateSpec, Generation, Limits, ModelSpec, RunConfig
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.option_table import OPTIONS, Option
 from pytest_smoltrace.option_values import one_of
+from pytest_smoltrace.settings import Setting, checked, electricity, gates_of, judging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """The effective value of one option."""
-
-    value: Any
-    typed: Any
-    """The value before it was parsed."""
-    origin: str
-    """flag, environment, ini or default."""
-    place: str
-    """What the user would look for: the flag, the variable or the ini key."""
+    from pytest_smoltrace.pyproject import Settings
 
 
 def register(parser: pytest.Parser) -> None:
@@ -45,7 +33,7 @@ def register(parser: pytest.Parser) -> None:
 
 def _arguments(option: Option) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each flag of an option with what argparse is told of it."""
-    note = f"{option.help} ({option.env})"
+    note = f"{option.help} ({option.env})".replace("%", "%%")
     if option.metavar:
         action = "append" if option.repeats else "store"
         yield option.flag, {"action": action, "metavar": option.metavar, "help": note}
@@ -66,8 +54,12 @@ def read(config: pytest.Config, extra_providers: Iterable[str] = ()) -> RunConfi
         model = _setting(config, OPTIONS[0])
         if not model.value:
             return None
-        found = {option.name: _setting(config, option) for option in OPTIONS}
-        return _run_config(config, found, (*settings.PROVIDERS, *extra_providers))
+        from pytest_smoltrace import pyproject
+
+        table = pyproject.read(config.rootpath)
+        found = {option.name: _setting(config, option, table=table) for option in OPTIONS}
+        gates = tuple(gates_of(found["gate"], table.gates))
+        return _run_config(config, found, gates, (*settings.PROVIDERS, *extra_providers))
     except ConfigError as error:
         from pytest_smoltrace.redaction import redacted
 
@@ -89,9 +81,16 @@ def hosts_file(config: pytest.Config, command_line: Any) -> Path | None:
         raise pytest.UsageError(str(error)) from None
 
 
-def _setting(config: pytest.Config, option: Option, command_line: Any = None) -> Setting:
-    """Return the value of the first of flag, environment, ini and default that is set."""
-    for origin, place, typed in _sources(config, option, command_line or config.option):
+def _setting(
+    config: pytest.Config,
+    option: Option,
+    command_line: Any = None,
+    table: Settings | None = None,
+) -> Setting:
+    """Return the value of the first of flag, environment, ini, table and default that is set."""
+    sources = _sources(config, option, command_line or config.option)
+    kept = table.options.get(option.name) if table else None
+    for origin, place, typed in (*sources, ("pyproject", f"{option.name} (pyproject.toml)", kept)):
         if typed is not None:
             value = _parsed(option, place, typed)
             return Setting(value=value, typed=typed, origin=origin, place=place)
@@ -126,22 +125,15 @@ def _parsed(option: Option, place: str, typed: Any) -> Any:
     if isinstance(typed, bool):
         return typed
     if option.repeats:
-        return tuple(_checked(option.parse, place, item) for item in typed)
-    return _checked(option.parse, place, typed)
-
-
-def _checked(parse: Callable[[str], Any], place: str, typed: str) -> Any:
-    """Parse one text and name its place when it is wrong."""
-    if not typed.strip():
-        raise ConfigError(f"{place} is empty; give it a value or leave it out")
-    try:
-        return parse(typed.strip())
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
+        return tuple(checked(option.parse, place, item) for item in typed)
+    return checked(option.parse, place, typed)
 
 
 def _run_config(
-    config: pytest.Config, found: Mapping[str, Setting], providers: tuple[str, ...]
+    config: pytest.Config,
+    found: Mapping[str, Setting],
+    gates: tuple[GateSpec, ...],
+    providers: tuple[str, ...],
 ) -> RunConfig:
     """Put the configuration together from single values."""
     values = {name: setting.value for name, setting in found.items()}
@@ -151,9 +143,10 @@ def _run_config(
         agent_types=("tool", "code") if kind == "both" else (kind,),
         generation=Generation(**{name: values[name] for name in Generation.__slots__}),
         limits=Limits(**{name: values[name] for name in Limits.__slots__}),
+        judging=judging(values, gates),
         model_args=dict(values["model_arg"]),
         directory=_path(config, found["dir"]) or Path(),
-        electricity=_electricity(found),
+        electricity=electricity(found),
         prices=_path(config, found["prices"]),
         hosts=_path(config, found["hosts"]),
         origins={name: setting.origin for name, setting in found.items()},
@@ -163,41 +156,34 @@ def _run_config(
 
 
 _TAKEN_AS_THEY_ARE = (
-    *("base_url", "stream", "max_steps", "run_id", "submitted_by", "notes", "suite_version"),
+    *(
+        "base_url",
+        "stream",
+        "max_steps",
+        "trials",
+        "pass_k",
+        "run_id",
+        "submitted_by",
+        "notes",
+        "suite_version",
+    ),
     *("use_case", "team", "purpose", "hardware", "hide_content"),
     *("resume", "shard", "shard_durations", "gpus_per_worker", "fsync"),
     *("gpu", "gpu_interval", "hw_metrics"),
 )
 
 
-def _electricity(found: Mapping[str, Setting]) -> Electricity:
-    """Return what a kilowatt-hour emits and costs; unknown countries are refused."""
-    price, pue = found["power_price"].value, found["pue"].value
-    decided = Electricity(
-        price_usd_per_kwh=DEFAULT_USD_PER_KWH if price is None else price, pue=pue
-    )
-    country, grams = found["country"], found["carbon_intensity"].value
-    if country.value is not None:
-        from pytest_smoltrace.carbon import of_country
-
-        row = _checked(of_country, country.place, country.value)
-        decided = replace(
-            decided, carbon_g_per_kwh=row.g_per_kwh, source=row.source, country=row.iso3
-        )
-    return decided if grams is None else replace(decided, carbon_g_per_kwh=grams, source="option")
-
-
 def _models(found: Mapping[str, Setting], providers: tuple[str, ...]) -> tuple[ModelSpec, ...]:
     """Return the models in the order in which they were named, each once."""
     named = found["provider"]
     if named.value is not None:
-        _checked(one_of(*providers), named.place, named.value)
+        checked(one_of(*providers), named.place, named.value)
 
     def parse(spec: str) -> ModelSpec:
         return settings.model_spec(spec, named.value, providers)
 
     models = found["model"]
-    return tuple(dict.fromkeys(_checked(parse, models.place, spec) for spec in models.value))
+    return tuple(dict.fromkeys(checked(parse, models.place, spec) for spec in models.value))
 
 
 def _path(config: pytest.Config, setting: Setting) -> Path | None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.rows.groups import is_conclusive
-from pytest_smoltrace.run import find_run, load_run
+from pytest_smoltrace.run import load_run
 from pytest_smoltrace.sameness import setting_differences, suite_differences
+from pytest_smoltrace.stored_runs import find_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

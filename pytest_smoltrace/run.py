@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.codec import decode_case, decode_footer, decode_header, decode_spans
-from pytest_smoltrace.errors import ConfigError, JournalError
+from pytest_smoltrace.errors import JournalError
 from pytest_smoltrace.facts import CaseRecord, Declared, ErrorFact, PhaseFact, SpanTable
 from pytest_smoltrace.head import Head
 from pytest_smoltrace.journal import JOURNAL_NAME, read_journal
 from pytest_smoltrace.sampler.record import FOLDER, SUFFIX
 from pytest_smoltrace.scan import Opened, Scan, bundles
-from pytest_smoltrace.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from pytest_smoltrace.session_facts import Footer, Header, Part
 
+GATES_NAME = "gates.json"
+"""File in a run directory that keeps what its gates came to."""
 _TAIL_BYTES = 1 << 20
 """A footer is shorter."""
 
@@ -88,6 +90,14 @@ class Run:
             yield record, table or self.root_of(record)
         for record in self.cut_short():
             yield record, self.root_of(record)
+
+    @property
+    def gates(self) -> Any:
+        """What the gates came to when the run was judged; None when it was not."""
+        try:
+            return json.loads((self.directory / GATES_NAME).read_bytes())
+        except (OSError, ValueError):
+            return None
 
     @property
     def has_samples(self) -> bool:
@@ -248,43 +258,3 @@ def read_ends(directory: Path) -> tuple[Header, Footer | None]:
         return header, decode_footer(last)
     except JournalError:
         return header, None
-
-
-def list_runs(root: Path) -> tuple[Path, ...]:
-    """Return the run directories below `root`, newest first, unreadable ones last."""
-    journals = (root / "runs").glob(f"*/{JOURNAL_NAME}")
-    found = ((_started_unix_ns(path), path.parent) for path in journals)
-    return tuple(path for _, path in sorted(found, reverse=True))
-
-
-def _started_unix_ns(journal: Path) -> int:
-    try:
-        return decode_header(next(read_journal(journal)).data).started_unix_ns
-    except JournalError:
-        return 0
-
-
-def find_run(name: str | Path, root: Path) -> Path:
-    """Return the run that a directory, an id, a unique start of one, or `last` names."""
-    if name and (Path(name) / JOURNAL_NAME).is_file():
-        return Path(name)
-    wanted = str(name)
-    runs = {path.name: path for path in list_runs(root)}
-    if wanted in runs:
-        return runs[wanted]
-    if wanted == "last" and runs:
-        return next(iter(runs.values()))
-    matches = [run_id for run_id in runs if wanted and run_id.startswith(wanted)]
-    if len(matches) == 1:
-        return runs[matches[0]]
-    raise _not_found(wanted, root / "runs", matches or list(runs), ambiguous=bool(matches))
-
-
-def _not_found(wanted: str, where: Path, ids: list[str], *, ambiguous: bool) -> ConfigError:
-    if ambiguous:
-        return ConfigError(f"run {wanted!r} is ambiguous in {where}: {', '.join(ids[:5])}")
-    if wanted and Path(wanted).is_dir():
-        return ConfigError(f"{wanted} is not a run directory: it has no {JOURNAL_NAME}")
-    if not ids:
-        return ConfigError(f"no run {wanted!r}: no run is stored in {where}")
-    return ConfigError(f"no run {wanted!r} in {where}{did_you_mean(wanted, ids)}")

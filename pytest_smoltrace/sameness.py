@@ -17,6 +17,9 @@ MAY_DIFFER = frozenset({
     "base_url", "budget_tokens", "budget_usd", "dir", "fsync", "gpu", "gpu_interval",
     "gpus_per_worker", "hardware", "hosts", "hw_metrics", "max_concurrency", "notes", "resume",
     "run_id", "shard", "shard_durations", "submitted_by",
+    "allow_mismatch", "baseline", "baseline_missing", "ci", "gate", "gate_only", "gates",
+    "inconclusive", "margin", "pass_k", "power",
+    "trials",  # the plan tells the trials of each case
     "prices",  # a path; the version in the header tells what it held
 })  # fmt: skip
 """Options that say where and how a session ran, not what it measured."""

@@ -62,7 +62,7 @@ def _keep_largest(
 
 
 def case_line(attempt: Attempt) -> dict[str, Any]:
-    """Return what the terminal shows of an attempt."""
+    """Return what the terminal shows of an attempt, and what a baseline needs of it."""
     declared, verdict = attempt.declared, attempt.verdict
     return {
         "run_id": attempt.run_id,
@@ -76,6 +76,16 @@ def case_line(attempt: Attempt) -> dict[str, Any]:
         "duration_ms": attempt.times.call_ms if attempt.times.end_us is not None else None,
         "cost_usd": attempt.llm.cost.total_usd,
         "tokens": attempt.llm.usage.total_tokens,
+        "success": verdict.success,
+        "difficulty": declared.difficulty,
+        "category": declared.category,
+        "tags": attempt.tags,
+        "steps": attempt.agent.steps,
+        "tool_calls": attempt.tools.count,
+        "ttft_s": attempt.llm.ttft_s,
+        "tbt_s": attempt.llm.tbt_s,
+        "gpu_energy_wh": attempt.gpu.energy_wh,
+        "trace_id": attempt.record.trace_id,
         "error_type": verdict.error_type,
         "error_category": verdict.error_category,
         "error": verdict.error,
@@ -95,6 +105,7 @@ def summary_of(run: Run, leaderboard: pa.RecordBatch, cases: CaseLines) -> dict[
         "cases_left_out": cases.left_out,
         "slowest": _descending(cases.slowest),
         "dearest": _descending(cases.dearest),
+        "gates": run.gates,
     }
 
 

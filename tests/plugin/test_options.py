@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_smoltrace import options
-from pytest_smoltrace.config import Generation, Limits, ModelSpec, Shard
+from pytest_smoltrace.config import GateSpec, Generation, Judging, Limits, ModelSpec, Shard
 from pytest_smoltrace.electricity import Electricity
 
 PLUGIN = """
@@ -129,6 +129,33 @@ def test_every_option_has_an_effect(read, pytester):
         "--smoltrace-carbon-intensity=12.5",
         "--smoltrace-power-price=0.31",
         "--smoltrace-pue=1.25",
+        "--smoltrace-trials=5",
+        "--smoltrace-pass-k=2",
+        "--smoltrace-gate=good=success_rate >= 80%",
+        "--smoltrace-no-gates",
+        "--smoltrace-gate-only",
+        "--smoltrace-baseline=last-green",
+        "--smoltrace-baseline-missing=warn",
+        "--smoltrace-margin=2.5pp",
+        "--smoltrace-power=0.9",
+        "--smoltrace-inconclusive=fail",
+        "--smoltrace-allow-mismatch=model",
+        "--smoltrace-allow-mismatch=suite",
+        "--smoltrace-ci=gitlab",
+    )
+    place = "--smoltrace-gate"
+    assert (config.trials, config.pass_k) == (5, 2)
+    assert config.judging == Judging(
+        gates=(GateSpec(name="good", text="success_rate >= 80%", place=place),),
+        enabled=False,
+        gate_only=True,
+        baseline="last-green",
+        baseline_missing="warn",
+        margin=0.025,
+        power=0.9,
+        inconclusive="fail",
+        allow_mismatch=("model", "suite"),
+        ci="gitlab",
     )
     assert (config.gpu, config.gpu_interval, config.hw_metrics) == ("on", 0.5, True)
     # A figure comes before the country's, which is the place all the same.

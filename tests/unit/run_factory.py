@@ -173,6 +173,7 @@ class FakeRun:
     directory: Path = field(default_factory=lambda: Path("runs/dir-1"))
     parts: tuple = ()
     has_samples: bool = False
+    gates: object = None
 
     def part_of(self, place):
         return 0

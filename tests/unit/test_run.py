@@ -12,8 +12,9 @@ from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.facts import CaseRecord, Declared, ErrorFact, PhaseFact, SpanTable
 from pytest_smoltrace.head import Head
 from pytest_smoltrace.journal import JournalWriter, encode_case, run_directory
-from pytest_smoltrace.run import find_run, list_runs, load_run
+from pytest_smoltrace.run import load_run
 from pytest_smoltrace.session_facts import Footer, Header
+from pytest_smoltrace.stored_runs import find_run, list_runs
 from tests.unit.run_factory import agent_run, head, rich_record
 
 T0 = 1_790_000_000_000_000_000

@@ -1,0 +1,1 @@
+"""Subcommands of `pytest-smoltrace` that judge and compare stored runs."""

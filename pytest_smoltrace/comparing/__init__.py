@@ -1,0 +1,1 @@
+"""Which cases moved between two sessions, and the step where their traces part."""

@@ -1,0 +1,1 @@
+"""Gates: conditions that decide whether a run is good enough, and what they came to."""

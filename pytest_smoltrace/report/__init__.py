@@ -1,0 +1,1 @@
+"""Reports of a judged run for people and CI systems, as text."""

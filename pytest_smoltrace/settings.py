@@ -1,0 +1,87 @@
+"""Effective values of options, and what groups of them come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_smoltrace.config import GateSpec, Judging
+from pytest_smoltrace.electricity import DEFAULT_USD_PER_KWH, Electricity
+from pytest_smoltrace.errors import ConfigError
+from pytest_smoltrace.option_values import points
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """The effective value of one option."""
+
+    value: Any
+    typed: Any
+    """The value before it was parsed."""
+    origin: str
+    """flag, environment, ini or default."""
+    place: str
+    """What the user would look for: the flag, the variable or the ini key."""
+
+
+def checked(parse: Callable[[str], Any], place: str, typed: str) -> Any:
+    """Parse one text and name its place when it is wrong."""
+    if not typed.strip():
+        raise ConfigError(f"{place} is empty; give it a value or leave it out")
+    try:
+        return parse(typed.strip())
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def judging(values: Mapping[str, Any], gates: tuple[GateSpec, ...]) -> Judging:
+    """Return how the run is judged."""
+    margin = values["margin"]
+    return Judging(
+        gates=gates,
+        enabled=values["gates"],
+        margin=points(margin) if isinstance(margin, str) else margin,
+        **{name: values[name] for name in _OF_JUDGING},
+    )
+
+
+_OF_JUDGING = (
+    *("gate_only", "baseline", "baseline_missing", "power", "inconclusive", "allow_mismatch"),
+    "ci",
+)
+
+
+def gates_of(typed: Setting, table: Iterable[GateSpec]) -> Iterator[GateSpec]:
+    """Yield the gates of the table, replaced by typed ones of the same name, then the others."""
+    from pytest_smoltrace.gates.grammar import split_name
+
+    found: dict[str, GateSpec] = {}
+    for text in typed.value:
+        name, expression = split_name(text)
+        key = name or text
+        if key in found:
+            raise ConfigError(f"{typed.place}: {key!r} is given twice; name gates as NAME=EXPR")
+        found[key] = GateSpec(name=name, text=expression, place=typed.place)
+    for gate in table:
+        yield found.pop(gate.name or "", gate)
+    yield from found.values()
+
+
+def electricity(found: Mapping[str, Setting]) -> Electricity:
+    """Return what a kilowatt-hour emits and costs; unknown countries are refused."""
+    price, pue = found["power_price"].value, found["pue"].value
+    decided = Electricity(
+        price_usd_per_kwh=DEFAULT_USD_PER_KWH if price is None else price, pue=pue
+    )
+    country, grams = found["country"], found["carbon_intensity"].value
+    if country.value is not None:
+        from pytest_smoltrace.carbon import of_country
+
+        row = checked(of_country, country.place, country.value)
+        decided = replace(
+            decided, carbon_g_per_kwh=row.g_per_kwh, source=row.source, country=row.iso3
+        )
+    return decided if grams is None else replace(decided, carbon_g_per_kwh=grams, source="option")
