@@ -1,0 +1,258 @@
+"""Which run of a baseline a run is compared with, and what keeps their figures apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pytest_smoltrace.baselines.demands import changed_cases
+from pytest_smoltrace.sameness import setting_differences
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from pytest_smoltrace.measured.session import MeasuredRun, MeasuredSession
+
+_OF_THE_RUN = frozenset({"model", "agent_type", "provider"})
+"""Options that name the runs of a session, which are compared run by run."""
+_LABELS = frozenset({
+    "hide_content", "suite_version", "use_case", "team", "purpose", "gpu_bindings",
+})  # fmt: skip
+"""Options and facts that no figure depends on."""
+_OF_TIMING = frozenset({"stream", "country", "carbon_intensity", "power_price", "pue"})
+"""Options that only figures of time, energy and its cost depend on."""
+_LIVE = "live"
+_RECORDED = "recorded"
+_SHOWN = 3
+"""Changed cases that are named; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One way in which a baseline measured something else."""
+
+    word: str
+    """One of `option_values.MISMATCHES`, by which it can be allowed."""
+    text: str
+    """What differs, baseline first: `model (gpt-4o and gpt-4o-mini)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """The run of a baseline that a run is compared with."""
+
+    run: MeasuredRun | None
+    """None when the baseline has none for it; `mismatches` says why."""
+    mismatches: tuple[Mismatch, ...] = ()
+    """What keeps all figures apart and is not allowed."""
+    timing: tuple[Mismatch, ...] = ()
+    """What keeps figures of time and energy apart and is not allowed."""
+    allowed: tuple[Mismatch, ...] = ()
+    """Differences that the user allows."""
+    changed: frozenset[str] = frozenset()
+    """Cases of both that ask for something else now."""
+
+    def reason(self, *, timing: bool = False) -> str | None:
+        """Return why figures cannot be compared and how to allow it, None when they can.
+
+        Args:
+            timing: Whether the figure is of time or energy.
+        """
+        found = (*self.mismatches, *(self.timing if timing else ()))
+        if not found:
+            return None
+        words = ",".join(dict.fromkeys(each.word for each in found))
+        said = "; ".join(each.text for each in found)
+        return f"{said}; allow it with --smoltrace-allow-mismatch={words}"
+
+
+def match_run(
+    run: MeasuredRun,
+    session: MeasuredSession,
+    baseline: MeasuredSession,
+    allow: Collection[str] = (),
+) -> Match:
+    """Return the run of a baseline that a run is compared with, and what keeps them apart.
+
+    Args:
+        run: A run of the candidate.
+        session: The candidate.
+        baseline: The session that it is compared with.
+        allow: Words of `option_values.MISMATCHES` that may differ.
+    """
+    other = _counterpart(run, baseline, allow)
+    if other is None:
+        return Match(run=None, mismatches=tuple(_unmatched(run, baseline)))
+    changed = _changed(run, session, other, baseline)
+    every = [
+        *_identity(run, other),
+        *_suite(run, other, changed),
+        *_settings(run, session, other, baseline),
+        *_replay(run, other),
+    ]
+    timing = [*_hardware(run, other), *_settings(run, session, other, baseline, timing=True)]
+    return Match(
+        run=other,
+        mismatches=tuple(each for each in every if each.word not in allow),
+        timing=tuple(each for each in timing if each.word not in allow),
+        allowed=tuple(each for each in (*every, *timing) if each.word in allow),
+        changed=changed,
+    )
+
+
+def _counterpart(
+    run: MeasuredRun, baseline: MeasuredSession, allow: Collection[str]
+) -> MeasuredRun | None:
+    """Return the run of the same model and agent type, or the one that stands in for it."""
+    ranked = [
+        [r for r in baseline.runs if (r.model, r.agent_type) == (run.model, run.agent_type)],
+        [r for r in baseline.runs if r.agent_type == run.agent_type] if "model" in allow else [],
+        [r for r in baseline.runs if r.model == run.model] if "agent_type" in allow else [],
+    ]
+    for found in ranked:
+        if len(found) == 1:
+            return found[0]
+    alone = len(baseline.runs) == 1 and not _refused(run, baseline.runs[0], allow)
+    return baseline.runs[0] if alone else None
+
+
+def _refused(run: MeasuredRun, other: MeasuredRun, allow: Collection[str]) -> bool:
+    return any(each.word not in allow for each in _identity(run, other))
+
+
+def _unmatched(run: MeasuredRun, baseline: MeasuredSession) -> Iterator[Mismatch]:
+    if not baseline.runs:
+        yield Mismatch(word="model", text=f"model (none and {_name(run.model)})")
+        return
+    same = [other for other in baseline.runs if other.model == run.model]
+    if same:
+        kinds = ", ".join(_name(other.agent_type) for other in same)
+        yield Mismatch(word="agent_type", text=f"agent type ({kinds} and {_name(run.agent_type)})")
+        return
+    models = ", ".join(dict.fromkeys(_name(other.model) for other in baseline.runs))
+    yield Mismatch(word="model", text=f"model ({models} and {_name(run.model)})")
+    if all(other.agent_type != run.agent_type for other in baseline.runs):
+        kinds = ", ".join(dict.fromkeys(_name(other.agent_type) for other in baseline.runs))
+        yield Mismatch(word="agent_type", text=f"agent type ({kinds} and {_name(run.agent_type)})")
+
+
+def _identity(run: MeasuredRun, other: MeasuredRun) -> Iterator[Mismatch]:
+    if run.model != other.model:
+        yield Mismatch(word="model", text=_pair("model", other.model, run.model))
+    elif _differ(other.row.get("provider"), run.row.get("provider"), unknown=("none",)):
+        text = _pair("provider", other.row["provider"], run.row["provider"])
+        yield Mismatch(word="model", text=text)
+    if run.agent_type != other.agent_type:
+        yield Mismatch(
+            word="agent_type", text=_pair("agent type", other.agent_type, run.agent_type)
+        )
+
+
+def _changed(
+    run: MeasuredRun, session: MeasuredSession, other: MeasuredRun, baseline: MeasuredSession
+) -> frozenset[str]:
+    """Return the changed cases; suites of one hash have none."""
+    ours, theirs = run.row.get("suite_hash"), other.row.get("suite_hash")
+    if ours is not None and ours == theirs:
+        return frozenset()
+    return changed_cases(run, session, other, baseline)
+
+
+def _suite(run: MeasuredRun, other: MeasuredRun, changed: frozenset[str]) -> Iterator[Mismatch]:
+    if changed:
+        named = sorted(changed)
+        rest = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+        text = f"suite (other demands in {', '.join(named[:_SHOWN])}{rest})"
+        yield Mismatch(word="suite", text=text)
+    elif _differ(other.row.get("suite_hash"), run.row.get("suite_hash")) and _case_ids(
+        run
+    ) == _case_ids(other):
+        yield Mismatch(word="suite", text="suite (the same cases with other demands)")
+
+
+def _case_ids(run: MeasuredRun) -> frozenset[str]:
+    return frozenset(run.attempts["case_id"].to_pylist())
+
+
+def _settings(
+    run: MeasuredRun,
+    session: MeasuredSession,
+    other: MeasuredRun,
+    baseline: MeasuredSession,
+    *,
+    timing: bool = False,
+) -> Iterator[Mismatch]:
+    """Yield the options that differ, either those of timing or the others."""
+    ours, theirs = _config(run, session), _config(other, baseline)
+    if not ours or not theirs:
+        return
+    left_out = _OF_THE_RUN | _LABELS
+    kept = [
+        {
+            name: value
+            for name, value in config.items()
+            if name not in left_out and (name in _OF_TIMING) == timing
+        }
+        for config in (theirs, ours)
+    ]
+    for text in setting_differences(*kept):
+        yield Mismatch(word="settings", text=text)
+
+
+def _config(run: MeasuredRun, session: MeasuredSession) -> Mapping[str, Any]:
+    found = run.row.get("config") or session.settings
+    return found if isinstance(found, dict) else dict(session.settings)
+
+
+def _replay(run: MeasuredRun, other: MeasuredRun) -> Iterator[Mismatch]:
+    ours, theirs = replay_mode(run), replay_mode(other)
+    if _differ(theirs, ours):
+        yield Mismatch(word="replay", text=_pair("replay", theirs, ours))
+
+
+def replay_mode(run: MeasuredRun) -> str | None:
+    """Return live, replayed or mixed; a recorded run is live, None is unknown."""
+    modes: Iterable[Any] = (run.row.get("replay_mode"),)
+    if modes == (None,) and "replay_mode" in run.attempts.column_names:
+        modes = run.attempts["replay_mode"].unique().to_pylist()
+    found = {_LIVE if mode == _RECORDED else mode for mode in modes if mode is not None}
+    if not found:
+        return None
+    return str(next(iter(found))) if len(found) == 1 else "mixed"
+
+
+def _hardware(run: MeasuredRun, other: MeasuredRun) -> Iterator[Mismatch]:
+    theirs, ours = hardware_class(other), hardware_class(run)
+    for name in theirs:
+        if name in ours and _differ(theirs[name], ours[name]):
+            yield Mismatch(word="hardware", text=_pair(name, theirs[name], ours[name]))
+
+
+def hardware_class(run: MeasuredRun) -> dict[str, Any]:
+    """Return what figures of time and energy depend on, by the name that a person reads."""
+    row = run.row
+    detail, config = row.get("hardware_detail"), row.get("config")
+    base_url = config.get("base_url") if isinstance(config, dict) else None
+    found = {
+        "hardware": row.get("hardware"),
+        "place of the model": row.get("hardware_scope"),
+        "GPUs": row.get("gpu_count"),
+        "host of the model": urlsplit(base_url).hostname if base_url else None,
+    }
+    if row.get("hardware_scope") == "model" and not row.get("gpu_count"):
+        found["CPU"] = detail.get("cpu_model") if isinstance(detail, dict) else None
+    return found
+
+
+def _differ(one: Any, other: Any, unknown: Collection[Any] = ()) -> bool:
+    """Return whether two known values differ."""
+    return one != other and not {one, other} & {None, *unknown}
+
+
+def _pair(name: str, one: Any, other: Any) -> str:
+    return f"{name} ({_name(one)} and {_name(other)})"
+
+
+def _name(value: Any) -> str:
+    return "none" if value is None else str(value)
