@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from pytest_smoltrace.baselines.reference import Found, find
+from pytest_smoltrace.config import GateSpec
 from pytest_smoltrace.encoding import dumps
-from pytest_smoltrace.errors import JournalError
+from pytest_smoltrace.errors import ConfigError, JournalError
 from pytest_smoltrace.exporters.staging import Staging
 from pytest_smoltrace.gates.evaluate import evaluate
+from pytest_smoltrace.gates.own import OwnGate, evaluate_own
 from pytest_smoltrace.gates.policy import Policy, policy_of
 from pytest_smoltrace.measured.load import load_directory
 from pytest_smoltrace.run import GATES_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_smoltrace.config import Judging
     from pytest_smoltrace.gates.verdicts import Judgement
+    from pytest_smoltrace.measured.session import MeasuredSession
 
 SUMMARY_NAME = "summary.json"
 
@@ -34,23 +37,65 @@ class Judge:
     policy: Policy
     found: Found | None
     """None when no baseline is asked for."""
+    own: Mapping[str, OwnGate]
+    """Gates that are functions."""
+
+    def header_lines(self) -> Iterator[str]:
+        """Yield the gates and the baseline."""
+        names = [*(gate.name for gate in self.policy.gates), *self.own]
+        yield f"gates: {', '.join(names)}"
+        if self.found is not None:
+            yield f"baseline: {_described(self.found)}"
 
     def judge(self, directory: Path, *, partial: str | None = None) -> Judgement:
-        """Judge a run directory and keep the result in it: gates.json and summary.json.
+        """Judge a run directory with datasets.
 
         Args:
             directory: A run directory with datasets.
-            partial: Why only part of the suite was run, None when all of it was.
+            partial: Why only part of the suite was run, None when all that was selected was.
 
         Raises:
-            JournalError: The datasets cannot be read, or the result not written.
+            JournalError: The datasets cannot be read.
         """
-        judgement = evaluate(self.policy, load_directory(directory), self.found, partial=partial)
-        keep(directory, judgement)
-        return judgement
+        candidate = load_directory(directory)
+        session = self.found.session if self.found is not None else None
+        if partial is None and session is not None:
+            partial = _narrowed(candidate, session)
+        judgement = evaluate(self.policy, candidate, self.found, partial=partial)
+        results = [
+            evaluate_own(name, function, candidate, session) for name, function in self.own.items()
+        ]
+        return replace(judgement, results=(*judgement.results, *results))
 
 
-def prepare(judging: Judging, *, directory: Path, rootdir: Path, leave_out: str = "") -> Judge:
+def own_gates(hooked: Iterable[Mapping[str, Any] | None]) -> dict[str, str | OwnGate]:
+    """Return the gates that implementations of the hook give, by name.
+
+    Raises:
+        ConfigError: Two have one name, or one is neither an expression nor a function.
+    """
+    found: dict[str, str | OwnGate] = {}
+    for mapping in hooked:
+        for name, gate in (mapping or {}).items():
+            if name in found:
+                raise ConfigError(f"pytest_smoltrace_gates: two gates are called {name!r}")
+            if not isinstance(gate, str) and not callable(gate):
+                raise ConfigError(
+                    f"pytest_smoltrace_gates: gate {name!r} is {gate!r}, "
+                    "neither an expression nor a function"
+                )
+            found[name] = gate
+    return found
+
+
+def prepare(
+    judging: Judging,
+    *,
+    directory: Path,
+    rootdir: Path,
+    leave_out: str = "",
+    own: Mapping[str, str | OwnGate] | None = None,
+) -> Judge:
     """Return the judge of a session, its baseline loaded.
 
     Args:
@@ -58,35 +103,67 @@ def prepare(judging: Judging, *, directory: Path, rootdir: Path, leave_out: str 
         directory: Folder that runs are stored in.
         rootdir: Folder that relative paths and git revisions are of.
         leave_out: Id of the session itself, which is no baseline.
+        own: Gates of the user's own hooks.
 
     Raises:
         ConfigError: A gate or the baseline is not what it can be; says what and where.
     """
+    texts = {name: gate for name, gate in (own or {}).items() if isinstance(gate, str)}
+    specs = [
+        GateSpec(name=name, text=text, place="pytest_smoltrace_gates")
+        for name, text in texts.items()
+    ]
+    judging = replace(judging, gates=(*judging.gates, *specs))
     policy = policy_of(judging, in_ci=bool(os.environ.get("CI")))
     found = None
     if policy.baseline is not None:
         found = find(policy.baseline, directory=directory, rootdir=rootdir, leave_out=leave_out)
-    return Judge(policy=policy, found=found)
+    functions = {name: gate for name, gate in (own or {}).items() if not isinstance(gate, str)}
+    return Judge(policy=policy, found=found, own=functions)
 
 
-def keep(directory: Path, judgement: Judgement) -> None:
-    """Write a judgement into its run directory.
+def _described(found: Found) -> str:
+    """Return reference and session of a baseline, or why there is none."""
+    if found.session is None:
+        return f"{found.reference}: none yet ({found.missing})"
+    runs = found.session.runs
+    models = ", ".join(dict.fromkeys(f"{run.model}" for run in runs))
+    session = found.session.session_id
+    shown = "" if found.reference == session else f"{found.reference}: "
+    return f"{shown}run {session} ({models})"
+
+
+def _narrowed(candidate: MeasuredSession, baseline: MeasuredSession) -> str | None:
+    """Return what of the suite was selected, where the baseline was selected in another way."""
+    chosen, before = (side.summary.get("selection") for side in (candidate, baseline))
+    return f"selected by {chosen}" if chosen and chosen != before else None
+
+
+def keep(directory: Path, judgement: Judgement, exit_status: int | None) -> dict[str, Any]:
+    """Write a judgement into its run directory and return the new value of summary.json.
+
+    Args:
+        directory: The judged run.
+        judgement: What its gates came to.
+        exit_status: Exit code of the session, the gates taken into account; None to keep it.
 
     Raises:
         JournalError: It cannot be written.
     """
     path = directory / SUMMARY_NAME
-    value = judgement.as_dict()
     try:
-        summary: Mapping[str, Any] = orjson.loads(path.read_bytes())
+        summary: dict[str, Any] = orjson.loads(path.read_bytes())
+        status = summary.get("exit_status") if exit_status is None else exit_status
+        value = {**judgement.as_dict(), "exit_status": status}
+        summary |= {"gates": value, "exit_status": status}
         with Staging() as staging:
             staging.add(directory / GATES_NAME).write_bytes(_pretty(value))
-            staging.add(path).write_bytes(_pretty({**summary, "gates": value}))
+            staging.add(path).write_bytes(_pretty(summary))
             staging.publish()
     except (OSError, ValueError) as error:
-        raise JournalError(
-            f"cannot keep the verdict of the gates in {directory}: {error}"
-        ) from error
+        message = f"cannot keep the verdict of the gates in {directory}: {error}"
+        raise JournalError(message) from error
+    return summary
 
 
 def _pretty(value: Any) -> bytes:

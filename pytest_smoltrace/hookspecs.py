@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_smoltrace.config import ModelSpec, RunConfig
     from pytest_smoltrace.counting import Usage
     from pytest_smoltrace.facts import CostParts
+    from pytest_smoltrace.gates.own import OwnGate
     from pytest_smoltrace.pipeline import Outcome
 
 
@@ -59,6 +62,20 @@ def pytest_smoltrace_result(item: pytest.Item, case: Any) -> None:
 
         def pytest_smoltrace_result(item, case):
             case.score("words", len(case.answer.split()))
+    """
+
+
+@pytest.hookspec
+def pytest_smoltrace_gates(config: pytest.Config) -> Mapping[str, str | OwnGate] | None:
+    """Return further gates by name: expressions, or functions of candidate and baseline.
+
+    A function is given the session and its baseline, None without one, and returns whether the
+    session passes, and why.
+
+    Example::
+
+        def pytest_smoltrace_gates(config):
+            return {"quality": "success_rate >= 80%", "short": answers_are_short}
     """
 
 

@@ -15,7 +15,7 @@ from pytest_smoltrace.codec import decode_plan, encode_case, encode_line, load_l
 from pytest_smoltrace.errors import JournalError, UnwrittenError
 from pytest_smoltrace.facts import Declared
 from pytest_smoltrace.journal import JOURNAL_NAME, JournalWriter, run_directory
-from pytest_smoltrace.run import lost_record
+from pytest_smoltrace.run import GATES_NAME, lost_record
 from pytest_smoltrace.sampler.record import FOLDER
 from pytest_smoltrace.session_facts import Footer, Header, Part
 
@@ -100,6 +100,7 @@ class Ledger:
     def _reopen(self, resumed: Resumption, environment: Mapping[str, Any], workers: int) -> None:
         """Take the journal of the earlier run; nothing is written before the suite is known."""
         self._writer.reopen(resumed.run.size)
+        (self.directory / GATES_NAME).unlink(missing_ok=True)  # they were judged by less
         self._part = Part(
             started_unix_ns=self._facts.started_unix_ns,
             plugin_version=__version__,
@@ -181,7 +182,7 @@ class Ledger:
         if not self.opened or ended:
             return
         self._left.discard(nodeid)
-        cases = self._planned_cases()
+        cases = self.planned_cases()
         if nodeid in cases or not self._planned:
             declared = cases.get(nodeid) or Declared(case_id=nodeid, nodeid=nodeid)
             trace = uuid.uuid4().hex
@@ -196,8 +197,8 @@ class Ledger:
             )
             self.append(self._redactor.json(encode_case(record)), worker)
 
-    def _planned_cases(self) -> dict[str, Declared]:
-        """Read the plan, which stands before the first case."""
+    def planned_cases(self) -> dict[str, Declared]:
+        """Return the cases of the plan by node id, read from the journal."""
         lines = self._writer.lines()
         plan = takewhile(lambda line: line.kind not in ("open", "spans", "case"), lines)
         return {

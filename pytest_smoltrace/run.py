@@ -92,12 +92,13 @@ class Run:
             yield record, self.root_of(record)
 
     @property
-    def gates(self) -> Any:
+    def gates(self) -> dict[str, Any] | None:
         """What the gates came to when the run was judged; None when it was not."""
         try:
-            return json.loads((self.directory / GATES_NAME).read_bytes())
+            found = json.loads((self.directory / GATES_NAME).read_bytes())
         except (OSError, ValueError):
             return None
+        return found if isinstance(found, dict) and "exit_status" in found else None
 
     @property
     def has_samples(self) -> bool:

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_smoltrace import binding, dist, host_sampler, preflight, worker_servers
+from pytest_smoltrace import (
+    binding,
+    dist,
+    gatekeeper,
+    host_sampler,
+    preflight,
+    worker_servers,
+)
 from pytest_smoltrace.collected import Collected
 from pytest_smoltrace.controller import Controller, ungrouped
+from pytest_smoltrace.earlier import Earlier, earlier_runs
 from pytest_smoltrace.errors import ConfigError, SmoltraceError, UnwrittenError
 from pytest_smoltrace.fixtures import RUNNER
 from pytest_smoltrace.gpu_monitor import GpuMonitor
@@ -27,9 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_smoltrace.config import RunConfig
-    from pytest_smoltrace.dist import SessionFacts
     from pytest_smoltrace.pipeline import Outcome
-    from pytest_smoltrace.resume import Resumption
 
 
 class SmoltraceSession:
@@ -42,10 +48,11 @@ class SmoltraceSession:
         self.services = Services(config, run_config)
         self.gpu = GpuMonitor(config, run_config)
         self._pytest = config
-        self.resumed: Resumption | None = None
-        self._notes: list[str] = []
-        """Lines of the header on the runs that this session builds on."""
-        self.facts = dist.told_facts(config) or self._new_facts()
+        told = dist.told_facts(config)
+        earlier = Earlier() if told else earlier_runs(run_config, self.services.prices.version)
+        self.resumed = earlier.resumed
+        self._notes = earlier.notes
+        self.facts = told or earlier.facts(dist.new_facts(run_config.run_id, self.coordination))
         given = {**run_config.model_args, "base_url": run_config.base_url}
         self.redactor = Redactor.from_environment(os.environ, given)
         self.scrubber = Scrubber(self.redactor, hide_content=run_config.hide_content)
@@ -54,6 +61,9 @@ class SmoltraceSession:
         host_sampler.provide(config, self)
         ledger = Ledger(run_config, self.facts, self.redactor, self.resumed)
         self.ledger = ledger if self.role.logs_reports else None
+        session_id = self.facts.session_id
+        make = gatekeeper.make if self.role.logs_reports else None
+        self.gates = make and make(config, run_config, session_id, self.redactor)
         self.outcome: Outcome | None = None
         self.problems: list[str] = []
         self._controller = Controller(self)
@@ -62,30 +72,6 @@ class SmoltraceSession:
         self._progress = Progress(config, waits) if self.ledger is not None else None
         self._stopped: str | None = None
         self._untraced: list[str] = []
-
-    def _new_facts(self) -> SessionFacts:
-        """Decide what holds for every process, from the runs that this session builds on."""
-        facts = dist.new_facts(self.config.run_id, self.coordination)
-        if self.config.shard is not None or self.config.shard_durations is not None:
-            from pytest_smoltrace import durations
-
-            known = durations.load(self.config)
-            if known is not None:
-                self._notes.append(f"smoltrace: {known.line}")
-                facts = replace(facts, durations=known.text)
-        if self.config.resume is not None:
-            from pytest_smoltrace import resume
-
-            self.resumed = resume.load(self.config, self.services.prices.version)
-            self._notes.append(self.resumed.line)
-            done = tuple(self.resumed.done)
-            facts = replace(
-                facts,
-                session_id=self.resumed.header.session_id,
-                directory=str(self.resumed.directory),
-                done=done,
-            )
-        return facts
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what is evaluated and where it is recorded."""
@@ -97,7 +83,8 @@ class SmoltraceSession:
             directory=self.ledger.directory if self.ledger else None,
             verbose=config.get_verbosity(),
         )
-        return [self.redactor.text(line) for line in (*lines, *self._notes)]
+        gates = self.gates.header_lines() if self.gates else ()
+        return [self.redactor.text(line) for line in (*lines, *self._notes, *gates)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -207,7 +194,7 @@ class SmoltraceSession:
         built = self._guard(self._build, session, status)
         gaps = self.ledger.gaps
         self.problems += [*self.ledger.notices, *gaps]
-        if (gaps or not built) and status == pytest.ExitCode.OK:
+        if (gaps or not built) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -217,6 +204,8 @@ class SmoltraceSession:
         if self.outcome is not None or self.problems:
             problems = [self.redactor.text(problem) for problem in self.problems]
             write_summary(terminalreporter, self.outcome, problems)
+        if self.gates is not None:
+            self.gates.write(terminalreporter)
 
     def record(self, bundle: str) -> None:
         """Keep a bundle that no report carries: the session ended in the middle of a case."""
@@ -235,6 +224,7 @@ class SmoltraceSession:
             self.facts.local_urls.update(self.services.start(specs))  # type: ignore[attr-defined]
             self.ledger.bindings = binding.bound(specs)
             environment = self.services.environment()
+            environment["selection"] = gatekeeper.selection_of(self._pytest)
             self.ledger.open(
                 environment, prices_version=self.services.prices.version, workers=len(specs) or 1
             )
@@ -266,7 +256,17 @@ class SmoltraceSession:
             self.problems += self.services.refused_settings()
             self.problems += self.signals.stopped_lines(reason, self.outcome.summary)
             self.problems += rest_lines(reason, self.outcome.summary)
+            self.outcome = self._judged(session, self.outcome, reason)
             session.config.hook.pytest_smoltrace_finished(outcome=self.outcome)
+
+    def _judged(self, session: pytest.Session, outcome: Outcome, reason: str) -> Outcome:
+        """Return the outcome with what its gates came to."""
+        if self.gates is None or self.ledger is None:
+            return outcome
+        outcome = self.gates.judge(session, outcome, reason, self.ledger.planned_cases)
+        self.gates.report(outcome)
+        self.problems += self.gates.problems
+        return outcome
 
     def _is_cut_short(self) -> bool:
         """Return whether what stopped the session left cases out: a budget may just suffice."""

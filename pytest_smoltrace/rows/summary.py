@@ -94,18 +94,21 @@ def case_line(attempt: Attempt) -> dict[str, Any]:
 
 def summary_of(run: Run, leaderboard: pa.RecordBatch, cases: CaseLines) -> dict[str, Any]:
     """Return the value of summary.json."""
+    gates = run.gates
+    ended = None if run.footer is None else run.footer.exit_status
     return {
         "schema_version": CONTRACT_VERSION,
         "session_id": run.header.session_id,
         "directory": run.directory.name,
         "stop_reason": "crash" if run.footer is None else run.footer.stop_reason,
-        "exit_status": None if run.footer is None else run.footer.exit_status,
+        "exit_status": gates["exit_status"] if gates else ended,
         "runs": [plain(row) for row in leaderboard.to_pylist()],
         "cases": cases.kept,
         "cases_left_out": cases.left_out,
         "slowest": _descending(cases.slowest),
         "dearest": _descending(cases.dearest),
-        "gates": run.gates,
+        "selection": run.header.environment.get("selection"),
+        "gates": gates,
     }
 
 
