@@ -61,7 +61,7 @@ def needed_cases(spread: Spread, *, margin: float, alpha: float, power: float) -
         larger = replace(spread, cases=cases, pairs=math.floor(pairs * cases))
         return detectable_drop(larger, alpha=alpha, power=power) <= margin
 
-    return _first(seen, 2, MOST_CASES)
+    return first(seen, 2, MOST_CASES)
 
 
 def needed_trials(spread: Spread, *, margin: float, alpha: float, power: float) -> int | None:
@@ -79,7 +79,7 @@ def needed_trials(spread: Spread, *, margin: float, alpha: float, power: float) 
         longer = replace(spread, variance=variance, trials=trials, pairs=trials * spread.cases)
         return detectable_drop(longer, alpha=alpha, power=power) <= margin
 
-    return _first(seen, 1, MOST_TRIALS)
+    return first(seen, 1, MOST_TRIALS)
 
 
 def t_quantile(probability: float, df: int) -> float:
@@ -89,8 +89,8 @@ def t_quantile(probability: float, df: int) -> float:
     return float(stdtrit(df, probability))
 
 
-def _first(seen: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return the smallest number from which on something is seen; None when that is above high."""
+def first(seen: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the smallest number from which on something is seen; None when above `high`."""
     if not seen(high):
         return None
     while low < high:

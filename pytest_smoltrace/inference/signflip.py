@@ -50,7 +50,7 @@ def drawn_less(values: npt.NDArray[np.float64], *, draws: int = DRAWS) -> float:
         return 1.0
     seen = float(values.sum())
     bound = seen + 1e-9 * float(np.abs(values).sum())
-    if 2.0**values.size <= draws:
+    if values.size <= math.log2(draws):
         bits = np.arange(2**values.size)[:, None] >> np.arange(values.size) & 1
         return float(np.mean((2 * bits - 1) @ values <= bound))
     rng = np.random.default_rng(_SEED)

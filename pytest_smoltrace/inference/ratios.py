@@ -1,0 +1,278 @@
+"""Times, tokens, costs and energies of two runs, as ratios paired by case."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pytest_smoltrace.comparison import Comparison
+from pytest_smoltrace.inference.detectable import t_quantile
+from pytest_smoltrace.inference.factors import (
+    FactorSize,
+    cases_for_factor,
+    detectable_factor,
+    trials_for_factor,
+)
+from pytest_smoltrace.inference.resampling import (
+    SEED,
+    Attempts,
+    attempts_of,
+    chunks,
+    draws_for,
+    quantile,
+    quantile_of,
+    resampled,
+    weighted_quantile,
+)
+from pytest_smoltrace.inference.signflip import drawn_less
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int32]
+    Pairs = Sequence[tuple[Sequence[float], Sequence[float]]]
+    Kept = list[tuple[list[float], list[float]]]
+
+LARGEST = 1e6
+"""Ratio that stands for one with 0 below it; its inverse for one with 0 above it."""
+
+
+def compare_values(
+    pairs: Pairs,
+    *,
+    aggregate: str,
+    worse: Literal["higher", "lower"],
+    alpha: float,
+    power: float,
+    factor: float,
+    draws: int | None = None,
+) -> Comparison:
+    """Compare a figure of a candidate with that of a baseline as their ratio.
+
+    The interval and the error are those of the logarithm of the ratio under a bootstrap over
+    cases. The p-value of a mean, sum or median is the sign-flip permutation test of the cases'
+    log-ratios; of another quantile the permutation test that swaps the two sides of a case.
+    A case that lacks one side, or has a figure below 0, is left out.
+
+    Args:
+        pairs: For each case the values of the baseline's attempts, then of the candidate's.
+        aggregate: mean, median, min, max, sum or pNN.
+        worse: Which way is worse.
+        alpha: Level of the one-sided test and bound.
+        power: Chance with which `detectable` is seen.
+        factor: Ratio that is allowed: 1.2 of `<= baseline*1.2`; below 1 where higher is worse
+            (above 1 where lower is) it is an improvement that the p-value asks for.
+        draws: Resamples and permutations; by default as many as the size allows.
+    """
+    kept = sorted((sorted(b), sorted(c)) for b, c in pairs if _usable(b) and _usable(c))
+    if not kept:
+        return _nothing(worse)
+    figures = _Figures.of(kept, aggregate)
+    draws = draws or draws_for(figures.width)
+    sign = 1.0 if worse == "higher" else -1.0
+    limit = sign * math.log(factor)
+    p_value, method = _p_value(figures, sign, min(0.0, limit), draws)
+    error, ends = _bootstrapped(figures, draws)
+    value_b, value_c = figures.as_they_are()
+    estimate = float(_log_ratio(np.array([value_b]), np.array([value_c]))[0])
+    size = FactorSize(
+        error=error, cases=len(kept), trials=_trials(kept), by_trials=_by_trials(kept)
+    )
+    detectable = detectable_factor(size, alpha=alpha, power=power)
+    asked = {"factor": math.exp(limit), "alpha": alpha, "power": power}
+    short = detectable > asked["factor"]
+    scale = len(kept) if aggregate == "sum" else 1
+    return Comparison(
+        kind="ratio",
+        worse=worse,
+        estimate=math.exp(estimate),
+        low=None if ends is None else math.exp(ends[0]),
+        high=None if ends is None else math.exp(ends[1]),
+        interval_method="none" if ends is None else "percentile bootstrap over cases",
+        worst=_worst(estimate, sign, size, alpha),
+        p_value=p_value,
+        method=method,
+        detectable=detectable,
+        cases=len(kept),
+        baseline_trials=sum(len(b) for b, _ in kept),
+        candidate_trials=sum(len(c) for _, c in kept),
+        baseline_value=value_b * scale,
+        candidate_value=value_c * scale,
+        needs_cases=cases_for_factor(size, **asked) if short else None,
+        needs_trials=trials_for_factor(size, **asked) if short else None,
+    )
+
+
+def _usable(values: Sequence[float]) -> bool:
+    """Whether a case has values, all of them finite and none below 0."""
+    return bool(values) and all(0 <= value < math.inf for value in values)
+
+
+def _nothing(worse: Literal["higher", "lower"]) -> Comparison:
+    """Return the comparison of no cases: all is possible."""
+    return Comparison(
+        kind="ratio",
+        worse=worse,
+        estimate=1.0,
+        low=None,
+        high=None,
+        interval_method="none",
+        worst=LARGEST if worse == "higher" else 1 / LARGEST,
+        p_value=1.0,
+        method="none",
+        detectable=math.inf,
+        cases=0,
+        baseline_trials=0,
+        candidate_trials=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    """The aggregate of both sides under weights of the cases."""
+
+    kept: Kept
+    means: Floats
+    """For each case the mean of either side."""
+    q: float | None
+    """Fraction of the quantile; None where the aggregate is the mean over cases."""
+    by_case: bool
+    """Whether the test is of the cases' log-ratios."""
+    baseline: Attempts
+    candidate: Attempts
+
+    @classmethod
+    def of(cls, kept: Kept, aggregate: str) -> _Figures:
+        """Return the figures of an aggregate."""
+        return cls(
+            kept=kept,
+            means=np.array([[math.fsum(side) / len(side) for side in sides] for sides in kept]),
+            q=quantile_of(aggregate),
+            by_case=aggregate in ("mean", "sum", "median"),
+            baseline=attempts_of([b for b, _ in kept]),
+            candidate=attempts_of([c for _, c in kept]),
+        )
+
+    @property
+    def width(self) -> int:
+        """Numbers that one row of weights takes."""
+        return max(self.baseline.values.size, self.candidate.values.size)
+
+    def log_ratios(self, weights: Ints) -> Floats:
+        """Return the logarithm of candidate over baseline for each row of weights."""
+        return _log_ratio(*self._both(weights))
+
+    def as_they_are(self) -> tuple[float, float]:
+        """Return the figure of the baseline and of the candidate."""
+        baseline, candidate = self._both(np.ones((1, len(self.kept)), dtype=np.int32))
+        return float(baseline[0]), float(candidate[0])
+
+    def _both(self, weights: Ints) -> tuple[Floats, Floats]:
+        if self.q is not None:
+            baseline = quantile(self.baseline, weights, self.q)
+            return baseline, quantile(self.candidate, weights, self.q)
+        found = (weights @ self.means) / weights.sum(axis=1, keepdims=True)
+        return found[:, 0], found[:, 1]
+
+
+def _log_ratio(baseline: Floats, candidate: Floats) -> Floats:
+    """Return ln(candidate / baseline), 0 where both are 0, held within that of `LARGEST`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(candidate) - np.log(baseline)
+    bound = math.log(LARGEST)
+    held: Floats = np.clip(np.nan_to_num(logs, nan=0.0, posinf=bound, neginf=-bound), -bound, bound)
+    return held
+
+
+def _p_value(figures: _Figures, sign: float, limit: float, draws: int) -> tuple[float, str]:
+    """Return the one-sided p-value of a ratio that is no worse, and the name of its test."""
+    if figures.by_case:
+        ratios = _case_ratios(figures.kept)
+        return drawn_less(limit - sign * ratios, draws=draws), "sign-flip permutation of log-ratios"
+    seen = sign * float(figures.log_ratios(np.ones((1, len(figures.kept)), dtype=np.int32))[0])
+    swapped = sign * _swapped(figures, draws, math.exp(sign * limit))
+    hits = int(np.count_nonzero(swapped >= seen - limit - 1e-9))
+    return (hits + 1) / (draws + 1), "permutation that swaps the sides of cases"
+
+
+def _case_ratios(kept: Kept) -> Floats:
+    """Return each case's log-ratio.
+
+    With as many trials on both sides it is that of the medians. Otherwise of the geometric
+    means: the median of more trials of a skewed figure lies elsewhere than one trial does.
+    A ratio with a 0 on one side counts as the largest one that is finite.
+    """
+    alike = all(len(b) == len(c) for b, c in kept)
+    center = np.median if alike else np.mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.array([[center(np.log(side)) for side in sides] for sides in kept])
+        ratios = np.nan_to_num(logs[:, 1] - logs[:, 0], nan=0.0, posinf=np.inf, neginf=-np.inf)
+    finite = np.abs(ratios[np.isfinite(ratios)])
+    largest = float(finite.max()) if finite.any() else 1.0
+    clipped: Floats = np.clip(ratios, -largest, largest)
+    return clipped
+
+
+def _swapped(figures: _Figures, draws: int, factor: float) -> Floats:
+    """Return log-ratios of the quantile with the sides of random cases swapped.
+
+    The baseline is first multiplied by `factor`, the ratio of which the p-value is.
+    """
+    assert figures.q is not None
+    sides = (figures.baseline, figures.candidate)
+    values = np.concatenate([sides[0].values * factor, sides[1].values])
+    case = np.concatenate([side.case for side in sides])
+    own = np.repeat([False, True], [side.values.size for side in sides])
+    order = np.argsort(values, kind="stable")
+    values, case, own = values[order], case[order], own[order]
+    rng = np.random.default_rng(SEED)
+    found = []
+    for rows in chunks(draws, values.size):
+        swap = rng.integers(0, 2, (rows, figures.baseline.cases), dtype=np.int8).astype(np.bool_)
+        candidate = (own[None, :] ^ swap[:, case]).astype(np.int32)
+        high = weighted_quantile(values, candidate, figures.q)
+        found.append(_log_ratio(weighted_quantile(values, 1 - candidate, figures.q), high))
+    return np.concatenate(found)
+
+
+def _bootstrapped(figures: _Figures, draws: int) -> tuple[float, tuple[float, float] | None]:
+    """Return the standard error of the log-ratio and the ends of its 95 % interval."""
+    cases = len(figures.kept)
+    if cases < 2:  # noqa: PLR2004 - a spread takes two
+        return math.inf, None
+    logs = resampled(figures.log_ratios, cases, figures.width, draws)
+    low, high = np.quantile(logs, [0.025, 0.975])
+    # Resamples of few cases vary less than the cases do.
+    return float(logs.std()) * math.sqrt(cases / (cases - 1)), (float(low), float(high))
+
+
+def _worst(estimate: float, sign: float, size: FactorSize, alpha: float) -> float:
+    """Return the one-sided bound towards the worse, within `LARGEST`."""
+    bound = math.log(LARGEST)
+    if size.cases < 2:  # noqa: PLR2004 - a spread takes two
+        return math.exp(sign * bound)
+    reach = t_quantile(1 - alpha, size.cases - 1) * size.error
+    return math.exp(min(bound, max(-bound, estimate + sign * reach)))
+
+
+def _trials(kept: Kept) -> float:
+    """Return the trials of a case: the harmonic mean of what both sides have on average."""
+    sides = (sum(len(b) for b, _ in kept), sum(len(c) for _, c in kept))
+    return 2 / sum(len(kept) / side for side in sides)
+
+
+def _by_trials(kept: Kept) -> float:
+    """Return the share of the log-ratios' variance that trials cause; of single ones all."""
+    repeated = [sides for sides in kept if min(len(side) for side in sides) > 1 and sides[0][0] > 0]
+    logs = [[np.log(np.maximum(side, 1e-300)) for side in sides] for sides in repeated]
+    total = float(np.var([c.mean() - b.mean() for b, c in logs])) if logs else 0.0
+    if not total:
+        return 1.0
+    within = np.mean([sum(side.var(ddof=1) / len(side) for side in sides) for sides in logs])
+    return min(1.0, float(within) / total)
