@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>.+))?")
-_CLIENTS = {"httpx": "HTTPError", "httpx2": "HTTPError", "requests": "RequestException"}
-"""Module that a client of the Hub may send by -> root of its errors."""
 
 
 def fetch(name: str) -> Path:
@@ -47,11 +44,10 @@ def fetch(name: str) -> Path:
 
 
 def _errors() -> tuple[type[BaseException], ...]:
-    """Return what the client raises: its own errors and those of what it sends by."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    sending = (getattr(sys.modules.get(name), kind, None) for name, kind in _CLIENTS.items())
-    return (HfHubHTTPError, OSError, ValueError, *(kind for kind in sending if kind is not None))
+    """Return what the client raises: its own errors, those of what it sends by, and of files."""
+    known = vars(import_module("huggingface_hub.errors")).values()
+    own = (kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception))
+    return (*own, OSError, ValueError)
 
 
 def _reason(error: BaseException, name: str, revision: str | None) -> str:
