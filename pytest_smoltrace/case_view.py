@@ -34,6 +34,11 @@ class CaseView:
         return self._case.declared.case_id
 
     @property
+    def trial(self) -> int:
+        """0-based number of this repetition of the case."""
+        return self._case.declared.trial
+
+    @property
     def runs(self) -> tuple[AgentRun, ...]:
         """Finished agent runs, those of managed agents included."""
         return tuple(self._case.notes.runs)

@@ -73,6 +73,11 @@ def _smoltrace_variant(request: pytest.FixtureRequest) -> Variant | None:
     return getattr(request, "param", None)
 
 
+@pytest.fixture
+def _smoltrace_trial() -> None:
+    """Stand for the parameter that makes an item of each trial."""
+
+
 @pytest.fixture(scope="session")
 def smoltrace_session(request: pytest.FixtureRequest) -> SessionView:
     """The running session: its id, run directory and configuration."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VARIANT = "_smoltrace_variant"
 TASK = "smoltrace_task"
+TRIAL = "_smoltrace_trial"
 FIXTURES = frozenset({"smoltrace_model", "smoltrace_agent", "smoltrace_case", TASK, VARIANT})
 AGENT_TYPES = ("tool", "code", "both")
 
@@ -66,6 +67,7 @@ MARKER: Mapping[str, Rule] = {
         lambda value: value in ("agent", "judge", "simulator"), "'agent', 'judge' or 'simulator'"
     ),
     "gpus": Rule(_count, "a whole number of at least 1"),
+    "trials": Rule(_count, "a whole number of at least 1"),
 }
 
 

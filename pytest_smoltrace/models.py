@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ NO_JUDGE = (
     "is no default: models favour their own answers, and each model of a matrix would have a judge "
     "of its own)"
 )
+IN_PROCESS = frozenset({"transformers", "vllm", "mlx"})
+"""Families whose models hold their weights."""
 
 
 class Models:
@@ -40,6 +43,8 @@ class Models:
         self._factory = AgentFactory()
         self._judges = JudgeModels()
         self._built: dict[tuple[ModelSpec, Generation], Any] = {}
+        self._own: set[ModelSpec] = set()
+        """Specs that a hook built."""
 
     def model(self, spec: ModelSpec, generation: Generation | None = None) -> Any:
         """Return the model of a spec, with the run's generation settings unless others are given.
@@ -51,8 +56,35 @@ class Models:
         if key not in self._built:
             config = replace(self._config, generation=key[1])
             own = self._hook.pytest_smoltrace_make_model(config=config, spec=spec)
+            if own is not None:
+                self._own.add(spec)
             self._built[key] = own if own is not None else self._from_table(spec, config)
         return self._built[key]
+
+    def of_trial(self, spec: ModelSpec, trial: int) -> Any:
+        """Return the model of a spec for a trial: its seed is the run's plus the trial's number.
+
+        Raises:
+            ConfigError: It cannot be built; says why.
+        """
+        first, seed = self.model(spec), self._config.generation.seed
+        if seed is None or not trial:
+            return first
+        generation = replace(self._config.generation, seed=seed + trial)
+        key = spec, generation
+        if key not in self._built and _holds_seed(first, seed):
+            self._built[key] = self._reseeded(first, seed + trial)
+        if key in self._built:
+            return self._built[key]
+        takes_seed = spec in self._own and self._capture.families.of(first) not in IN_PROCESS
+        return self.model(spec, generation) if takes_seed else first
+
+    def _reseeded(self, model: Any, seed: int) -> Any:
+        """Return the model with another seed; connection, rate limit and weights are shared."""
+        twin = copy(model)
+        twin.kwargs = {**model.kwargs, "seed": seed}
+        self._capture.families.declare(twin, self._capture.families.of(model))
+        return twin
 
     def judge(self, model: Any) -> JudgeModel:
         """Return the model of a judge: the given one, or that of a spec.
@@ -75,7 +107,8 @@ class Models:
     def model_of(self, item: pytest.Item) -> Any:
         """Return the model of the item's configuration."""
         try:
-            return self.model(variant_of(item, self._config).model)
+            spec, declared = variant_of(item, self._config).model, item.stash[DECLARED]
+            return self.of_trial(spec, declared.trial)
         except ConfigError as error:
             pytest.fail(str(error), pytrace=False)
 
@@ -94,3 +127,9 @@ class Models:
         built = build_model(spec, config, self._local_urls.get(str(spec)))
         self._capture.families.declare(built.model, built.family)
         return built.model
+
+
+def _holds_seed(model: Any, seed: int) -> bool:
+    """Return whether a model sends this seed with each of its calls."""
+    sent = getattr(model, "kwargs", None)
+    return isinstance(sent, dict) and sent.get("seed") == seed

@@ -10,6 +10,7 @@ from pytest_smoltrace import options
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.fixtures import (
     INACTIVE,
+    _smoltrace_trial,
     _smoltrace_variant,
     smoltrace_agent,
     smoltrace_case,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.config import RunConfig
 
 __all__ = [
+    "_smoltrace_trial",
     "_smoltrace_variant",
     "smoltrace_agent",
     "smoltrace_case",
@@ -37,7 +39,7 @@ __all__ = [
 _KEYWORDS = (
     "id, difficulty, category, tags, agent_type, expected_tool, expected_tool_calls, "
     "expected_keywords, max_steps, allow_max_steps, timeout, max_cost, "
-    "max_tokens, max_total_steps, role, gpus"
+    "max_tokens, max_total_steps, role, gpus, trials"
 )
 _MARKERS = (
     f"smoltrace({_KEYWORDS}): declare an agent eval case",

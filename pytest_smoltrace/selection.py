@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_smoltrace import trials
 from pytest_smoltrace.config import ModelSpec, RunConfig, Variant
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.facts import Declared
@@ -30,13 +31,18 @@ DECLARED = pytest.StashKey[Declared]()
 
 
 def generate(metafunc: pytest.Metafunc, config: RunConfig) -> None:
-    """Turn one test function into its variants and tasks.
+    """Turn one test function into its variants, tasks and trials.
 
     Raises:
         ConfigError: A task file cannot be used.
     """
     if not is_case(metafunc):
         return
+    _generate_variants(metafunc, config)
+    trials.generate(metafunc, config.trials)
+
+
+def _generate_variants(metafunc: pytest.Metafunc, config: RunConfig) -> None:
     kind = marked(metafunc.definition).get("agent_type")
     variants = _variants(config, kind if kind in AGENT_TYPES else None)
     tasks = tasks_of(metafunc)
@@ -93,6 +99,7 @@ def declare(items: Sequence[pytest.Item], config: RunConfig) -> tuple[Declared, 
             continue
         for mark in item.iter_markers("smoltrace"):
             check_marker(mark, item.nodeid)
+        trials.check_trials(item, config.trials)
         declared = item.stash[DECLARED] = _declared(item, config)
         found.append(declared)
     _refuse_duplicates(found)
@@ -121,10 +128,12 @@ def task_of(item: pytest.Item) -> Task | None:
 
 def _declared(item: pytest.Item, config: RunConfig) -> Declared:
     marks = marked(item)
-    variant = variant_of(item, config)
+    variant, trial = variant_of(item, config), trials.trial_of(item)
     declared = Declared(
-        case_id=_case_id(item, marks),
+        case_id=_case_id(item, marks, trial.params),
         nodeid=item.nodeid,
+        trial=trial.index,
+        trials=trial.count,
         model=model_name(variant.model),
         agent_type=variant.agent_type,
         difficulty=marks.get("difficulty"),
@@ -171,8 +180,8 @@ def _with_task(declared: Declared, task: Task, prompt: str) -> Declared:
     )
 
 
-def _case_id(item: pytest.Item, marks: Mapping[str, Any]) -> str:
-    task, params, declared = task_of(item), _user_params(item), marks.get("id")
+def _case_id(item: pytest.Item, marks: Mapping[str, Any], params: str) -> str:
+    task, declared = task_of(item), marks.get("id")
     if task is not None:
         inner = "-".join(filter(None, (task.id, params)))
         plain = f"{task.id}[{params}]" if params else task.id
@@ -182,16 +191,6 @@ def _case_id(item: pytest.Item, marks: Mapping[str, Any]) -> str:
         return str(declared) if own or not params else f"{declared}[{params}]"
     base = item.nodeid.partition("[")[0]
     return f"{base}[{params}]" if params else base
-
-
-def _user_params(item: pytest.Item) -> str:
-    """Return the item's parameter ids without the plugin's own."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None:
-        return ""
-    ids = list(callspec._idlist)  # noqa: SLF001 - the ids are not public one by one
-    # `generate` runs after everybody else's parametrization, so the plugin's id is the last.
-    return "-".join(ids[:-1] if VARIANT in callspec.params else ids)
 
 
 def _variants(config: RunConfig, kind: str | None) -> tuple[Variant, ...]:
