@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
 UNKNOWN = "-"
+_TEXT_COLUMNS = 2
 
 
 def count(number: int | None) -> str:
     """Return a count with thousands separators."""
     return UNKNOWN if number is None else f"{number:,}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things: 1 case, 2 cases."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def usd(amount: float | None) -> str:
@@ -46,3 +57,15 @@ def amount(number: float | None, unit: str) -> str:
 def line(name: str, text: str) -> str:
     """Return a line of the summary."""
     return f"{name:<14} {text}".rstrip()
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the rows as a table: the first two columns are texts, the others numbers."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (
+            cell.ljust(width) if place < _TEXT_COLUMNS else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()

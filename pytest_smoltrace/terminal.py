@@ -6,7 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.formats import UNKNOWN, amount, count, duration, line, usd
+from pytest_smoltrace.comparing.leaderboard import comparison_lines
+from pytest_smoltrace.formats import UNKNOWN, aligned, amount, count, duration, line, usd
 from pytest_smoltrace.shortfall import exit_reason, failures, ranked, unscored_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _SHOWN_CASES = 3
 _SHOWN_CASES_VERBOSE = 10
-_TEXT_COLUMNS = 2
 
 
 def header_lines(
@@ -69,6 +69,7 @@ def summary_lines(
         yield from _details(runs[0])
     elif runs:
         yield from aligned((_HEAD, *map(_row, runs)))
+        yield from comparison_lines(summary)
         for run in runs:
             yield from energy_lines(run, of=f"{run['model']}, {run['agent_type']} agent: ")
         yield from _rest_lines(runs)
@@ -83,18 +84,6 @@ def summary_lines(
         pool = summary[name] if summary.get("cases_left_out") else cases
         yield from _extremes(name, pool, key, write, shown)
     yield line("run", where)
-
-
-def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows as a table: the first two columns are texts, the others numbers."""
-    table = list(rows)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = (
-            cell.ljust(width) if place < _TEXT_COLUMNS else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
 
 
 def run_cost(run: Mapping[str, Any]) -> str:

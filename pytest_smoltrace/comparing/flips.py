@@ -103,16 +103,26 @@ def flips(
     Args:
         candidate: The session that is judged.
         baseline: The session that it is compared with.
-        allow: Differences that do not matter; with `model`, runs of other models are compared.
+        allow: Differences that do not matter; those of `paired_runs`.
 
     Raises:
         JournalError: Traces that are there cannot be read.
     """
-    found = [
-        flip
-        for now, before in paired_runs(candidate, baseline, allow=allow)
-        for flip in _of_run(now, before)
-    ]
+    pairs = paired_runs(candidate, baseline, allow=allow)
+    return flips_of(pairs, candidate, baseline)
+
+
+def flips_of(
+    pairs: Iterable[tuple[MeasuredRun, MeasuredRun]],
+    candidate: MeasuredSession,
+    baseline: MeasuredSession,
+) -> tuple[Flip, ...]:
+    """Return the changed cases of pairs of runs, the candidate's first, the worst case first.
+
+    Raises:
+        JournalError: Traces that are there cannot be read.
+    """
+    found = [flip for now, before in pairs for flip in _of_run(now, before)]
     found.sort(key=lambda f: (_ORDER.index(f.kind), f.rate_delta, f.case_id, f.run_id))
     explained = list(_explained(found[:EXPLAINED], candidate, baseline))
     rest = (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.measured.session import MeasuredRun, MeasuredSession
 
 MODEL = "model"
-"""Name of the difference that lets runs of other models be paired."""
+AGENT_TYPE = "agent_type"
 _COLUMNS = {
     "case_id": "case_id",
     "nodeid": "nodeid",
@@ -73,27 +73,27 @@ def paired_runs(
     Args:
         candidate: The session that is judged.
         baseline: The session that it is compared with.
-        allow: Differences that do not matter; `model` pairs the only runs of an agent type, or
-            the only runs of both sessions, whatever their models.
+        allow: Differences that do not matter; `model` and `agent_type` let the only run that is
+            otherwise alike stand in.
     """
     for run in candidate.runs:
-        found = counterpart(run, candidate, baseline, other_model=MODEL in allow)
+        found = _counterpart(run, baseline, allow)
         if found is not None:
             yield run, found
 
 
-def counterpart(
-    run: MeasuredRun, candidate: MeasuredSession, baseline: MeasuredSession, *, other_model: bool
+def _counterpart(
+    run: MeasuredRun, baseline: MeasuredSession, allow: AbstractSet[str]
 ) -> MeasuredRun | None:
-    """Return the run of the baseline that a run is compared with, None where there is none."""
-    same = [r for r in baseline.runs if (r.model, r.agent_type) == (run.model, run.agent_type)]
-    if same or not other_model:
-        return same[0] if same else None
-    alike = [r for r in baseline.runs if r.agent_type == run.agent_type]
-    if len(alike) == 1:
-        return alike[0]
-    alone = len(candidate.runs) == len(baseline.runs) == 1
-    return baseline.runs[0] if alone else None
+    """Return the run of the same model and agent type, or the only one that stands in for it."""
+    kinds, models = MODEL in allow, AGENT_TYPE in allow
+    ranked = [
+        [r for r in baseline.runs if (r.model, r.agent_type) == (run.model, run.agent_type)],
+        [r for r in baseline.runs if kinds and r.agent_type == run.agent_type],
+        [r for r in baseline.runs if models and r.model == run.model],
+        [*baseline.runs] if kinds and models else [],
+    ]
+    return next((found[0] for found in ranked if len(found) == 1), None)
 
 
 def cases_of(run: MeasuredRun) -> Mapping[str, Case]:
