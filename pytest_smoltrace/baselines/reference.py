@@ -97,14 +97,14 @@ def _find(reference: str, directory: Path, rootdir: Path, leave_out: str) -> Mea
 
 def _newest(directory: Path, leave_out: str, *, green: bool) -> MeasuredSession | str:
     """Return the newest other run that has ended, with datasets; of green ones when asked."""
-    for run in _finished(directory, leave_out):
+    for run in finished_runs(directory, leave_out):
         if not green or is_green(run):
             return load_directory(run)
     kind = "green run" if green else "finished run"
     return f"no other {kind} is stored in {directory / 'runs'}"
 
 
-def _finished(directory: Path, leave_out: str) -> Iterator[Path]:
+def finished_runs(directory: Path, leave_out: str = "") -> Iterator[Path]:
     """Yield the other runs that have ended and have datasets, newest first."""
     for run in list_runs(directory):
         try:
