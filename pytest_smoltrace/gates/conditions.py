@@ -39,7 +39,7 @@ def _operator(scanner: Scanner, metric: Metric) -> Operator:
             return operator
     usual = "<=" if metric.better == "lower" else ">="
     write = f"write {metric.shown} {usual} {example(metric)}"
-    if not token:
+    if token.kind == "end":
         raise scanner.error(f"operator and limit are missing; {write}", token)
     if token.text in _MEANT:
         also = f" or {usual}" if token.text == "=" else ""
@@ -64,7 +64,7 @@ def _limit(scanner: Scanner, metric: Metric) -> tuple[Limit, str]:
 def _no_limit(token: Token, metric: Metric) -> str:
     """Say what is in the place of a limit."""
     fitting = f"write a number as {example(metric)}, or {BASELINE}"
-    if not token:
+    if token.kind == "end":
         return f"the limit is missing; {fitting}"
     if token.text == "-":
         return f"no {metric.shown} is below 0; {fitting}"

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _NAMED = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=(?!=)(.*)", re.DOTALL)
 _EXAMPLE = "success_rate >= 80%"
+_LONGEST_ADVICE = 40
+_LEVELS = ("warn", "fail")
+_NO_METRICS = (*_LEVELS, "baseline", "for", "if")
 
 
 def split_name(text: str) -> tuple[str | None, str]:
@@ -79,8 +82,9 @@ def _level(scanner: Scanner, given: Level | None) -> Level:
         return given or "fail"
     scanner.next()
     scanner.next()
-    if token.text not in ("warn", "fail"):
-        raise scanner.error(f"{token.text!r} is no level; write warn: or fail:", token)
+    if token.text not in _LEVELS:
+        write = f"write warn: or fail:, or {token.text}=EXPR to name a gate"
+        raise scanner.error(f"{token.text!r} is no level; {write}", token)
     level: Level = "warn" if token.text == "warn" else "fail"
     if given not in (None, level):
         what = f"the level is {level} here and {given} beside the expression"
@@ -90,7 +94,7 @@ def _level(scanner: Scanner, given: Level | None) -> Level:
 
 def _metric(scanner: Scanner, name: str | None) -> Metric:
     token = scanner.next()
-    if token.kind != "name" or token.text in ("baseline", "for", "if"):
+    if token.kind != "name" or token.text in _NO_METRICS:
         raise scanner.error(_no_metric(token, name, scanner.text.strip()), token)
     inner = _inner(scanner, token) if scanner.ahead.text == "(" else None
     try:
@@ -116,17 +120,19 @@ def _no_metric(token: Token, name: str | None, text: str) -> str:
     """Say that an expression does not begin with a metric."""
     if name in set(names()):
         return f"NAME=EXPR names a gate, so {name!r} is its name here; {_meant(str(name), text)}"
-    if not token:
+    if token.kind == "end":
         return f"the gate is empty; write a metric, an operator and a limit, as in {_EXAMPLE}"
-    what = "a gate begins with a metric, then an operator and a limit"
-    return f"{what}; write it as {_EXAMPLE}"
+    if token.text in _LEVELS:
+        return f"a level is given once, with a colon; write {token.text}: {_EXAMPLE}"
+    return f"a gate begins with a metric, then operator and limit; write it as {_EXAMPLE}"
 
 
 def _meant(name: str, text: str) -> str:
     """Return what to write where one `=` was taken for the end of a name."""
     operator = "<=" if find(name).better == "lower" else ">="
     limit = text.lstrip("<>=! ")
-    return f"write {name} {operator} {limit}" if limit else f"write {name} {operator} and a limit"
+    shown = limit if limit.isprintable() and 0 < len(limit) <= _LONGEST_ADVICE else "and a limit"
+    return f"write {name} {operator} {shown}"
 
 
 _JOINED = ("and", "or", "&&", "||", ",", "AND", "OR")
@@ -136,17 +142,19 @@ _SELECTING = ("where", "with", "when", "in", "FOR", "on")
 def _nothing_more(scanner: Scanner) -> None:
     """Refuse what follows a whole gate."""
     token = scanner.ahead
-    if not token:
+    if token.kind == "end":
         return
-    if token.text in _JOINED:
+    if token.text == "n":
+        what = "the number of cases follows an if; write if n >= 20"
+    elif token.text in _JOINED:
         what = "a gate is one condition; write a gate for each"
-    elif token.kind == "operator":
+    elif token.kind == "operator" and token.text != "**":
         what = "a gate compares once; write a gate for each comparison"
     elif token.text == "for":
         what = "selectors come before the number of cases; write for ... if n >= 20"
     elif token.text in _SELECTING:
         what = f"{token.text!r} selects nothing; write for difficulty=hard"
-    elif token.text in ("+", "-", "*", "/"):
+    elif token.text in ("+", "-", "*", "/", "**"):
         what = "a limit is one number, or baseline with one change; write it as baseline*1.2"
     else:
         what = "nothing can follow a gate but 'for KEY=VALUE' and 'if n >= COUNT'"

@@ -16,6 +16,7 @@ _OPERATORS = (
 _SIGNS = "()*+-/,:$%"
 _SHOWN = 60
 _SHOWN_REST = 24
+_LONGEST_NAME = 60
 _LONGEST_NUMBER = 24
 _LARGEST_EXPONENT = 18
 
@@ -27,10 +28,6 @@ class Token:
     kind: Kind
     text: str
     start: int
-
-    def __bool__(self) -> bool:
-        """Return whether this is not the end."""
-        return self.kind != "end"
 
 
 class Scanner:
@@ -57,7 +54,7 @@ class Scanner:
 
     def accept(self, *texts: str) -> Token | None:
         """Return the next token and go on if it is one of these, else None."""
-        return self.next() if self.ahead and self.ahead.text in texts else None
+        return self.next() if self.ahead.text in texts else None
 
     def rest(self) -> str:
         """Return what is not read."""
@@ -70,7 +67,7 @@ class Scanner:
             what: What is wrong; after a semicolon, what to do.
             token: Where; the next one by default.
         """
-        rest = self.text[(token or self.ahead).start :].strip()
+        rest = self.text[(self.ahead if token is None else token).start :].strip()
         where = f"at {cut(rest, _SHOWN_REST)}" if rest else "at its end"
         return ConfigError(f"gate {cut(self.text.strip(), _SHOWN)}, {where}: {what}")
 
@@ -94,7 +91,7 @@ class Scanner:
             end = self.text.find(quote, at)
             if end < 0:
                 raise self.error(
-                    f"the quoted text has no end; close it with {quote}", Token("end", "", start)
+                    f"the quoted text has no end; close it with {quote}", Token("name", "", start)
                 )
             text += self.text[at:end]
             self._end = end + 1
@@ -124,9 +121,12 @@ class Scanner:
             end = start + 1
             while end < len(text) and (text[end].isalnum() or text[end] in "_.@^\u00b0"):
                 end += 1
+            if end - start > _LONGEST_NAME:
+                what = "the word is out of all proportion; write a metric"
+                raise self.error(what, Token("name", "", start))
             return Token("name", text[start:end], start), end
         what = f"{text[start]!r} means nothing here; write a metric, an operator and a limit"
-        raise self.error(f"{what}, as in success_rate >= 80%", Token("end", "", start))
+        raise self.error(f"{what}, as in success_rate >= 80%", Token("name", "", start))
 
     def _number_end(self, start: int) -> int:
         """Return the end of the number that begins here; `start` when none does."""
@@ -167,5 +167,10 @@ def plain(scanner: Scanner, token: Token) -> Decimal:
 
 
 def cut(text: str, length: int) -> str:
-    """Return a text quoted, on one line, no longer than that."""
-    return repr(text if len(text) <= length else f"{text[: length - 3]}...")
+    """Return a text quoted, on one line, no longer than that beside its quotes."""
+    if len(text) <= length and len(repr(text)) <= length + 2:
+        return repr(text)
+    kept = text[: length - 3]
+    while len(repr(kept)) > length - 1:
+        kept = kept[:-1]
+    return repr(f"{kept}...")

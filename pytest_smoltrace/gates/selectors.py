@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_smoltrace.gates.scanner import plain
+from pytest_smoltrace.gates.scanner import cut, plain
 from pytest_smoltrace.suggestion import did_you_mean
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ RUN_KEYS = ("model", "agent_type")
 """Selectors of whole runs."""
 KEYS = (*RUN_KEYS, "difficulty", "category", "tag", "suite", "case")
 _AGENT_TYPES = ("tool", "code")
+_SHOWN = 20
 _MOST_CASES = 10**9
 _EXAMPLE = "for difficulty=hard"
 
@@ -62,7 +63,9 @@ def _value(scanner: Scanner, key: str) -> str:
         raise scanner.error(f"the value of {key} cannot be printed; write it as text", start)
     if key == "agent_type" and value not in _AGENT_TYPES:
         hint = did_you_mean(value, _AGENT_TYPES)
-        raise scanner.error(f"there is no agent type {value!r}{hint}; write tool or code", start)
+        raise scanner.error(
+            f"there is no agent type {cut(value, _SHOWN)}{hint}; write tool or code", start
+        )
     return value
 
 
