@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_smoltrace.comparing import wording
 from pytest_smoltrace.comparing.steps import STEP_LIMIT, Step
+from pytest_smoltrace.encoding import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +51,23 @@ class Divergence:
     """Of the steps, without what the test itself did."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON holds it, the two steps included."""
-        return asdict(self)
+        """Return it as JSON holds it, the two steps included, their long values cut."""
+        sides = {"baseline": self.baseline, "candidate": self.candidate}
+        return asdict(self) | {name: step and _stored(step) for name, step in sides.items()}
+
+
+STORED_CHARACTERS = 2_000
+"""Longest text of a step that is stored; all of it is in the trace."""
+
+
+def _stored(step: Step) -> dict[str, Any]:
+    """Return a step with what is long as a cut text."""
+    value = asdict(step)
+    for name in ("arguments", "result", "error"):
+        text = value[name] if isinstance(value[name], str) else dumps(value[name]).decode()
+        if len(text) > STORED_CHARACTERS:
+            value[name] = f"{text[:STORED_CHARACTERS]}…"
+    return value
 
 
 def divergence(baseline: Sequence[Step], candidate: Sequence[Step]) -> Divergence | None:

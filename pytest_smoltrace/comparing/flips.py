@@ -85,7 +85,8 @@ class Flip:
         """Return it as JSON holds it."""
         before, now = self.baseline, self.candidate
         return {
-            **asdict(self),
+            **asdict(replace(self, divergence=None)),
+            "divergence": self.divergence and self.divergence.as_dict(),
             "baseline_trace_id": before.trace_id,
             "candidate_trace_id": now.trace_id,
             "rate_delta": self.rate_delta,
