@@ -10,7 +10,7 @@ from pytest_smoltrace.baselines.demands import changed_cases
 from pytest_smoltrace.sameness import setting_differences
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from pytest_smoltrace.measured.session import MeasuredRun, MeasuredSession
 
@@ -20,8 +20,12 @@ _LABELS = frozenset({
     "hide_content", "suite_version", "use_case", "team", "purpose", "gpu_bindings",
 })  # fmt: skip
 """Options and facts that no figure depends on."""
-_OF_TIMING = frozenset({"stream", "country", "carbon_intensity", "power_price", "pue"})
-"""Options that only figures of time, energy and its cost depend on."""
+_OF_TIMING = frozenset({"stream"})
+"""Options that only figures of time depend on."""
+_OF_ELECTRICITY = frozenset({"country", "carbon_intensity", "power_price", "pue"})
+"""Options that only what is computed from energy depends on."""
+_FROM_ENERGY = ("co2_emissions", "electricity_cost", "power_cost")
+"""How the columns begin that are computed from energy."""
 _LIVE = "live"
 _RECORDED = "recorded"
 _SHOWN = 3
@@ -48,23 +52,32 @@ class Match:
     """What keeps all figures apart and is not allowed."""
     timing: tuple[Mismatch, ...] = ()
     """What keeps figures of time and energy apart and is not allowed."""
+    electricity: tuple[Mismatch, ...] = ()
+    """What keeps emissions and costs of electricity apart and is not allowed."""
     allowed: tuple[Mismatch, ...] = ()
     """Differences that the user allows."""
     changed: frozenset[str] = frozenset()
     """Cases of both that ask for something else now."""
 
-    def reason(self, *, timing: bool = False) -> str | None:
-        """Return why figures cannot be compared and how to allow it, None when they can.
+    def apart(self, column: str = "", *, timing: bool = False) -> tuple[Mismatch, ...]:
+        """Return what keeps a figure of both runs apart.
 
         Args:
+            column: Column that the figure is of.
             timing: Whether the figure is of time or energy.
         """
-        found = (*self.mismatches, *(self.timing if timing else ()))
+        electricity = self.electricity if column.startswith(_FROM_ENERGY) else ()
+        return (*self.mismatches, *(self.timing if timing else ()), *electricity)
+
+    def reason(self, column: str = "", *, timing: bool = False) -> str | None:
+        """Return why a figure cannot be compared and how to allow it, None when it can."""
+        found = self.apart(column, timing=timing)
         if not found:
             return None
-        words = ",".join(dict.fromkeys(each.word for each in found))
+        words = dict.fromkeys(each.word for each in found)
         said = "; ".join(each.text for each in found)
-        return f"{said}; allow it with --smoltrace-allow-mismatch={words}"
+        flags = " ".join(f"--smoltrace-allow-mismatch={word}" for word in words)
+        return f"{said}; allow it with {flags}"
 
 
 def match_run(
@@ -85,18 +98,21 @@ def match_run(
     if other is None:
         return Match(run=None, mismatches=tuple(_unmatched(run, baseline)))
     changed = _changed(run, session, other, baseline)
+    ours, theirs = _config(run, session), _config(other, baseline)
     every = [
         *_identity(run, other),
         *_suite(run, other, changed),
-        *_settings(run, session, other, baseline),
+        *_settings(ours, theirs, _is_general),
         *_replay(run, other),
     ]
-    timing = [*_hardware(run, other), *_settings(run, session, other, baseline, timing=True)]
+    timing = [*_hardware(run, other), *_settings(ours, theirs, _OF_TIMING.__contains__)]
+    electricity = list(_settings(ours, theirs, _OF_ELECTRICITY.__contains__))
     return Match(
         run=other,
         mismatches=tuple(each for each in every if each.word not in allow),
         timing=tuple(each for each in timing if each.word not in allow),
-        allowed=tuple(each for each in (*every, *timing) if each.word in allow),
+        electricity=tuple(each for each in electricity if each.word not in allow),
+        allowed=tuple(each for each in (*every, *timing, *electricity) if each.word in allow),
         changed=changed,
     )
 
@@ -176,28 +192,21 @@ def _case_ids(run: MeasuredRun) -> frozenset[str]:
 
 
 def _settings(
-    run: MeasuredRun,
-    session: MeasuredSession,
-    other: MeasuredRun,
-    baseline: MeasuredSession,
-    *,
-    timing: bool = False,
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], wanted: Callable[[str], bool]
 ) -> Iterator[Mismatch]:
-    """Yield the options that differ, either those of timing or the others."""
-    ours, theirs = _config(run, session), _config(other, baseline)
-    if not ours or not theirs:
-        return
-    left_out = _OF_THE_RUN | _LABELS
-    kept = [
-        {
-            name: value
-            for name, value in config.items()
-            if name not in left_out and (name in _OF_TIMING) == timing
-        }
-        for config in (theirs, ours)
-    ]
-    for text in setting_differences(*kept):
-        yield Mismatch(word="settings", text=text)
+    """Yield the wanted options that differ, none where a side is unknown."""
+    if ours and theirs:
+        kept = (
+            {name: value for name, value in config.items() if wanted(name)}
+            for config in (theirs, ours)
+        )
+        for text in setting_differences(*kept):
+            yield Mismatch(word="settings", text=text)
+
+
+def _is_general(name: str) -> bool:
+    """Return whether an option is one that every figure depends on."""
+    return name not in _OF_THE_RUN | _LABELS | _OF_TIMING | _OF_ELECTRICITY
 
 
 def _config(run: MeasuredRun, session: MeasuredSession) -> Mapping[str, Any]:
