@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_smoltrace import binding, dist
+from pytest_smoltrace.attempt.properties import properties_of
 from pytest_smoltrace.capture.providers import preload
 from pytest_smoltrace.case_view import CaseView
 from pytest_smoltrace.codec import encode_case
@@ -181,6 +182,10 @@ class CaseRunner:
         record = self._recorder.finish(item)
         if record is None:
             return
+        report.user_properties += (
+            (name, self._session.redactor.text(value) if isinstance(value, str) else value)
+            for name, value in properties_of(record)
+        )
         self._unlogged, self._carrier = self._encoded(record), report
         dist.attach_bundle(report, self._unlogged, self._session.facts)
         if is_untraced(record):
