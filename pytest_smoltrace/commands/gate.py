@@ -1,0 +1,147 @@
+"""`pytest-smoltrace gate`: judges a stored run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_smoltrace.command import Command, directory_argument
+from pytest_smoltrace.option_table import OPTIONS, Option
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from pytest_smoltrace.config import Judging
+    from pytest_smoltrace.gates.verdicts import Judgement
+    from pytest_smoltrace.pyproject import Settings
+    from pytest_smoltrace.settings import Setting
+
+_GIVEN = (
+    *("gate", "baseline", "margin", "power", "inconclusive", "allow_mismatch"),
+    "baseline_missing",
+)
+"""Options of a session that are arguments here, without their prefix."""
+_FIXED = ("gates", "gate_only", "ci")
+"""Options that only a session has a use for."""
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", help="a run directory, an id, or last")
+    for name, option in _options().items():
+        parser.add_argument(
+            _flag(name),
+            dest=name,
+            metavar=option.metavar,
+            action="append" if option.repeats else "store",
+            help=option.help.replace("%", "%%"),
+        )
+    keep = "keep the verdict with the run, in gates.json and summary.json"
+    parser.add_argument("--keep", action="store_true", help=keep)
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say it in one line")
+    directory_argument(parser)
+
+
+def _options() -> Mapping[str, Option]:
+    return {option.name: option for option in OPTIONS if option.name in _GIVEN}
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pytest_smoltrace import pyproject
+    from pytest_smoltrace.gates.lines import verdict_lines
+    from pytest_smoltrace.stored_runs import find_run
+
+    directory = find_run(args.run_dir, args.dir)
+    judging = _judging(args, pyproject.read(Path.cwd()))
+    judgement = _judged(directory, judging, args.dir)
+    if args.keep:
+        from pytest_smoltrace.gating import keep
+
+        keep(directory, judgement, None)
+    code = 0 if judgement.passed else 1
+    value = {**judgement.as_dict(), "exit_status": code}
+    for line, _ in verdict_lines(value, verbose=-1 if args.quiet else args.verbose):
+        print(line)
+    return code
+
+
+def _judged(directory: Path, judging: Judging, folder: Path) -> Judgement:
+    """Judge a run by a baseline that is another one."""
+    from pytest_smoltrace.gating import prepare
+    from pytest_smoltrace.measured.load import load_directory
+
+    summary = load_directory(directory).summary
+    judge = prepare(
+        judging,
+        directory=folder,
+        rootdir=Path.cwd(),
+        leave_out=str(summary.get("session_id") or directory.name),
+    )
+    ended = summary.get("stop_reason") or "completed"
+    cut = None if ended == "completed" else f"the session ended early: {ended}"
+    return judge.judge(directory, partial=cut)
+
+
+def _judging(args: argparse.Namespace, table: Settings) -> Judging:
+    """Return what is given, and for the rest what the environment and pyproject.toml say."""
+    from pytest_smoltrace.errors import ConfigError
+    from pytest_smoltrace.settings import gates_of, judging
+
+    found = {name: _setting(option, args, table) for name, option in _options().items()}
+    values: dict[str, Any] = {name: setting.value for name, setting in found.items()}
+    values |= {option.name: option.default for option in OPTIONS if option.name in _FIXED}
+    asked = judging(values, tuple(gates_of(found["gate"], table.gates)))
+    if not asked.asked:
+        raise ConfigError(
+            "there is nothing to judge by; give --gate 'success_rate >= 80%' or --baseline last, "
+            "or write gates in [tool.smoltrace.gates] of pyproject.toml"
+        )
+    return asked
+
+
+def _setting(option: Option, args: argparse.Namespace, table: Settings) -> Setting:
+    """Return the value of the first of argument, environment, pyproject.toml and default."""
+    from pytest_smoltrace.settings import Setting
+
+    name, variable = option.name, os.environ.get(option.env, "").strip()
+    sources = (
+        ("flag", _flag(name), getattr(args, name)),
+        ("environment", option.env, _split(option, variable) if variable else None),
+        ("pyproject", f"{name} (pyproject.toml)", table.options.get(name)),
+    )
+    for origin, place, typed in sources:
+        if typed is not None:
+            value = _parsed(option, place, typed)
+            return Setting(value=value, typed=typed, origin=origin, place=place)
+    default = () if option.repeats else option.default
+    return Setting(value=default, typed=default, origin="default", place=_flag(name))
+
+
+def _split(option: Option, variable: str) -> str | list[str]:
+    if not option.repeats:
+        return variable
+    for separator in option.separators:
+        variable = variable.replace(separator, "\n")
+    return [piece.strip() for piece in variable.split("\n") if piece.strip()]
+
+
+def _parsed(option: Option, place: str, typed: Any) -> Any:
+    from pytest_smoltrace.settings import checked
+
+    if option.repeats:
+        return tuple(checked(option.parse, place, item) for item in typed)
+    return checked(option.parse, place, typed)
+
+
+GATE = Command(
+    name="gate",
+    help="judge a stored run by gates; exit code 1 when one of them fails",
+    arguments=_arguments,
+    run=_run,
+)
