@@ -59,13 +59,12 @@ def compare_rates(
         return _nothing()
     rates_b, rates_c = table[:, 0] / table[:, 1], table[:, 2] / table[:, 3]
     units, base = _units(table)
-    # Divided once, equal differences are equal to the last bit.
-    d = np.sort(rates_c - rates_b if units is None else units / base)
+    d = np.sort((rates_c - rates_b) if units is None else units / base)
     estimate = math.fsum(d) / len(d)
     spread = _spread(table, d)
     detectable = detectable_drop(spread, alpha=alpha, power=power)
     p_value, method = _p_value(table, d, spread, shift)
-    low, high, interval_method = _interval(d, spread) if interval else (None, None, "none")
+    low, high, interval_method = _interval(d, base, spread) if interval else (None, None, "none")
     short = detectable > margin
     asked = {"margin": margin, "alpha": alpha, "power": power}
     return Comparison(
@@ -172,13 +171,19 @@ def _units(table: Ints) -> tuple[Ints | None, int]:
     return shares, base
 
 
-def _interval(d: Floats, spread: Spread) -> tuple[float | None, float | None, str]:
-    """Return the ends of the two-sided 95 % interval within -1 and 1, and its method."""
+def _interval(d: Floats, base: int, spread: Spread) -> tuple[float | None, float | None, str]:
+    """Return the ends of the two-sided 95 % interval within -1 and 1, and its method.
+
+    Resampled in units of 1/base, that are whole: BCa counts the means that equal the one seen,
+    and sums of fractions differ by their rounding.
+    """
     if spread.cases < 2:  # noqa: PLR2004 - a spread takes two
         return None, None, "none"
     if d[0] == d[-1]:
         reach = t_quantile(0.975, spread.cases - 1) * standard_error(spread)
         low, high, method = d[0] - reach, d[0] + reach, "pseudo-discordance t"
     else:
-        low, high, method = mean_interval(d)
+        whole = base <= _LARGEST_LATTICE
+        low, high, method = mean_interval(np.rint(d * base) if whole else d)
+        low, high = (low / base, high / base) if whole else (low, high)
     return max(-1.0, float(low)), min(1.0, float(high)), method

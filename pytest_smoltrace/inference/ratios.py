@@ -68,7 +68,7 @@ def compare_values(
         power: Chance with which `detectable` is seen.
         factor: Ratio that is allowed: 1.2 of `<= baseline*1.2`; below 1 where higher is worse
             (above 1 where lower is) it is an improvement that the p-value asks for.
-        draws: Resamples and permutations; by default as many as the size allows.
+        draws: Resamples and swaps; by default as many as the size allows.
     """
     kept = sorted((sorted(b), sorted(c)) for b, c in pairs if _usable(b) and _usable(c))
     if not kept:
@@ -194,7 +194,7 @@ def _p_value(figures: _Figures, sign: float, limit: float, draws: int) -> tuple[
     """Return the one-sided p-value of a ratio that is no worse, and the name of its test."""
     if figures.by_case:
         ratios = _case_ratios(figures.kept)
-        return drawn_less(limit - sign * ratios, draws=draws), "sign-flip permutation of log-ratios"
+        return drawn_less(limit - sign * ratios), "sign-flip permutation of log-ratios"
     seen = sign * float(figures.log_ratios(np.ones((1, len(figures.kept)), dtype=np.int32))[0])
     swapped = sign * _swapped(figures, draws, math.exp(sign * limit))
     hits = int(np.count_nonzero(swapped >= seen - limit - 1e-9))
