@@ -60,6 +60,10 @@ def _reason(error: BaseException, name: str, revision: str | None) -> str:
         return f"dataset {name} has no revision {revision or 'main'!r}"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"there is no dataset {name} on the Hub, or HF_TOKEN does not open it"
+    answer = error if isinstance(error, errors.HfHubHTTPError) else error.__cause__
+    if isinstance(answer, errors.HfHubHTTPError):
+        status = getattr(answer.response, "status_code", "nothing")
+        return f"dataset {name} cannot be fetched: the Hub answered with status {status}"
     if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
         return f"the Hub cannot be reached and dataset {name} is not in the cache"
     return f"dataset {name} cannot be fetched: {' '.join(str(error).split())}"
