@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.attempt import make_attempt, session_of
 from pytest_smoltrace.attempt.ending import verdict_of
+from pytest_smoltrace.rows.equal_trials import EqualTrials
 from pytest_smoltrace.rows.groups import Grouping, group_attempts
 from pytest_smoltrace.rows.leaderboard import run_rows
 from pytest_smoltrace.rows.metrics import (
@@ -52,11 +53,12 @@ class Built:
         self.credits = ""
         """Markdown with the sources of figures that ask to be named, for the dataset cards."""
         self.warnings: tuple[str, ...] = ()
-        """What is wrong with the samples, one line each, known once the batches are read."""
+        """What is wrong with samples or trials, one line each, known once the batches are read."""
         self._run = run
         self._batch = batch
         self._session = session_of(run.header)
         self._processes = Processes()
+        self._equal_trials = EqualTrials()
         self._gpus: SampledGpus | None = None
 
     def batches(self) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -103,6 +105,7 @@ class Built:
             tallies[attempt.run_id].take(attempt, self._run.part_of(place))
             self._processes.take(attempt, self._run.part_of(place))
             cases.take(attempt)
+            self._equal_trials.take(attempt)
             attempts.add(attempt, spans)
         if not attempts:
             return {}
@@ -144,6 +147,7 @@ class Built:
                 made.add(points)
                 yield "metrics/points", POINTS.to_arrow(points)
         self.metrics_json = made.value
+        self.warnings += self._equal_trials.lines
         leaderboard = LEADERBOARD.to_arrow(runs)
         self.summary = summary_of(self._run, leaderboard, cases)
         yield "leaderboard", leaderboard
