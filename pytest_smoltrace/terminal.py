@@ -97,7 +97,7 @@ def run_cost(run: Mapping[str, Any]) -> str:
 
 def _details(run: Mapping[str, Any]) -> Iterator[str]:
     """Yield the figures of the only run."""
-    yield line("passed", f"{_passed(run)}{_interval(run)}")
+    yield line("passed", f"{_passed(run)}{_interval(run)}{_trials(run)}")
     yield line("model", f"{run['model']}, {run['agent_type']} agent")
     prompt, completion = count(run["total_prompt_tokens"]), count(run["total_completion_tokens"])
     yield line("tokens", f"{prompt} prompt + {completion} completion{_tokens_unknown(run)}")
@@ -233,6 +233,17 @@ def _passed(run: Mapping[str, Any]) -> str:
 def _interval(run: Mapping[str, Any]) -> str:
     """Return rate and interval of a run, nothing when no case was scored."""
     return f" ({run['success_rate']:.1f} %, {_range(run)})" if run["num_tests"] else ""
+
+
+def _trials(run: Mapping[str, Any]) -> str:
+    """Return cases, trials and pass^k of a run, nothing when no case was repeated."""
+    trials = run.get("pass_attempts") or 0
+    if trials <= 1:
+        return ""
+    cases, always = run["evaluated_prompts"], run["pass_hat_k"]
+    upto = "" if cases * trials == run["num_tests"] else "up to "
+    reliable = "" if always is None else f", pass^{run['pass_k']} {100 * always:.1f} %"
+    return f", {count(cases)} cases x {upto}{trials} trials{reliable}"
 
 
 def _range(run: Mapping[str, Any]) -> str:
