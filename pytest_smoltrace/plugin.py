@@ -57,6 +57,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     options.register(parser)
+    parser.getgroup("smoltrace").addoption(
+        "--smoltrace-list-metrics",
+        action="store_true",
+        help="List the metrics that gates can be about, and exit.",
+    )
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -81,8 +86,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Ask xdist for workers on the hosts of a hosts file."""
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """List metrics instead of running tests, or ask xdist for workers on the hosts of a file."""
+    if config.option.smoltrace_list_metrics:
+        from pytest_smoltrace import terminal
+
+        terminal.print_metrics()
+        return 0
     if getattr(config.option, "looponfail", False) and _read(config) is not None:
         _check_distribution(config)  # before xdist starts its loop
     path = options.hosts_file(config, config.option)
@@ -90,6 +100,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         from pytest_smoltrace import gateways
 
         gateways.place(config, path)
+    return None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -56,6 +56,16 @@ def write_summary(
         reporter.write_line(f"smoltrace: {problem}", red=True)
 
 
+def print_metrics() -> None:
+    """Print the metrics that gates can be about, in lines that the terminal has room for."""
+    from shutil import get_terminal_size
+
+    from pytest_smoltrace.gates.listing import metric_lines
+
+    for text in metric_lines(get_terminal_size().columns):
+        print(text)
+
+
 def summary_lines(
     summary: Mapping[str, Any], *, verbose: int, directory: Path | None = None
 ) -> Iterator[str]:

@@ -121,7 +121,7 @@ def _misfit(metric: Metric, unit: str) -> str:
     write = f"write it as {example(metric)}"
     if of is None:
         hint = did_you_mean(unit, kind.units if kind else ()) or did_you_mean(unit, all_units())
-        return f"there is no unit {unit!r}{hint}; {metric.shown} is {name}, {write}"
+        return f"there is no unit {unit!r}{hint or ';'} {metric.shown} is {name}, {write}"
     if unit == "%":
         return f"% of what? {metric.shown} is {name}; {write}, or as baseline+10%"
     if unit == "pp":

@@ -73,7 +73,7 @@ def _no_limit(token: Token, metric: Metric) -> str:
     if token.kind == "operator":
         return f"there are two operators; write one of {', '.join(_OPERATORS)}"
     hint = did_you_mean(token.text, (BASELINE,))
-    return f"{token.text!r} is no limit{hint}; {fitting}"
+    return f"{token.text!r} is no limit{hint or ';'} {fitting}"
 
 
 def _number(scanner: Scanner, metric: Metric) -> tuple[Limit, str]:

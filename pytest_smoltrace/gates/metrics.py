@@ -156,9 +156,9 @@ def _unknown(name: str) -> str:
     kinds = _not_numbers()
     if name in kinds:
         hint = ", did you mean 'success_rate'?" if name == "success" else ""
-        return f"{name!r} is no number but {kinds[name]}{hint}; {LIST}"
+        return f"{name!r} is no number but {kinds[name]}{hint or ';'} {LIST}"
     hint = did_you_mean(name, (*figures(), *aliases()))
-    return f"there is no metric {name!r}{hint}; {LIST}"
+    return f"there is no metric {name!r}{hint or ';'} {LIST}"
 
 
 def _unknown_aggregate(typed: str) -> str:
@@ -166,7 +166,7 @@ def _unknown_aggregate(typed: str) -> str:
     known = f"{', '.join(AGGREGATES)} and percentiles as p95"
     if typed.startswith("p") and typed[1:].replace(".", "").isdigit():
         return f"there is no percentile {typed!r}; write p1 to p99.9, or min or max"
-    return f"there is no aggregate {typed!r}{hint}; there is {known}"
+    return f"there is no aggregate {typed!r}{hint or ';'} there is {known}"
 
 
 def _not_aggregated(name: str, metric: Metric) -> str:

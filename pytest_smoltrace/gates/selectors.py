@@ -40,8 +40,8 @@ def _selector(
     if token.kind != "name":
         raise scanner.error(f"there is no selector; write it as {_EXAMPLE}", token)
     if key not in KEYS:
-        what = f"there is no selector {key!r}{did_you_mean(key, KEYS)}"
-        raise scanner.error(f"{what}; there is {', '.join(KEYS)}", token)
+        what = f"there is no selector {key!r}{did_you_mean(key, KEYS) or ';'}"
+        raise scanner.error(f"{what} there is {', '.join(KEYS)}", token)
     if metric.table == "leaderboard" and key not in RUN_KEYS:
         what = f"{metric.shown} is known of whole runs only, not of single cases"
         raise scanner.error(f"{what}; leave {key} out, or select by model or agent_type", token)
@@ -64,7 +64,7 @@ def _value(scanner: Scanner, key: str) -> str:
     if key == "agent_type" and value not in _AGENT_TYPES:
         hint = did_you_mean(value, _AGENT_TYPES)
         raise scanner.error(
-            f"there is no agent type {cut(value, _SHOWN)}{hint}; write tool or code", start
+            f"there is no agent type {cut(value, _SHOWN)}{hint or ';'} write tool or code", start
         )
     return value
 

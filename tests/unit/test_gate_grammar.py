@@ -470,7 +470,7 @@ SOUP = [
     ),
     *("{}", "%s", "__class__", "\u2028", "\ud800", "g/kWh", " ", "  "),
 ]
-ROUNDS = 4000
+ROUNDS = 2500
 
 
 def soup(rng):
