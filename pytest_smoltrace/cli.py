@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_smoltrace import __version__
 from pytest_smoltrace.command import PROG, Command, directory_argument
+from pytest_smoltrace.commands.baseline import BASELINE
+from pytest_smoltrace.commands.compare import COMPARE
+from pytest_smoltrace.commands.gate import GATE
 from pytest_smoltrace.errors import ConfigError, JournalError, SmoltraceError
 
 if TYPE_CHECKING:
@@ -215,4 +218,7 @@ COMMANDS = (
         arguments=_show_arguments,
         run=_show,
     ),
+    COMPARE,
+    GATE,
+    BASELINE,
 )
