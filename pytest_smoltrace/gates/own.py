@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_smoltrace.gates.verdicts import GateResult, Status
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 OwnGate: TypeAlias = "Callable[[MeasuredSession, MeasuredSession | None], tuple[bool, str]]"
 """Is given the judged session and its baseline; returns whether it passes, and why."""
+_PARTS = 2
+_BOOLS = ("bool", "bool_")
+"""Types of a verdict: Python's and NumPy's, whose name depends on its version."""
+_SHOWN = 80
 
 
 def evaluate_own(
@@ -37,7 +41,19 @@ def _called(
     function: OwnGate, candidate: MeasuredSession, baseline: MeasuredSession | None
 ) -> tuple[Status, str | None]:
     try:
-        passed, reason = function(candidate, baseline)
-    except Exception as error:  # noqa: BLE001 - code of the user's
-        return Status.ERROR, f"{type(error).__name__}: {error}".partition("\n")[0]
-    return (Status.PASS if passed else Status.FAIL), str(reason) or None
+        found: Any = function(candidate, baseline)
+    except BaseException as error:  # what pytest.fail raises is no Exception
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return Status.ERROR, f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+    if not isinstance(found, tuple) or len(found) != _PARTS or not isinstance(found[1], str):
+        shown = repr(found).partition("\n")[0][:_SHOWN]
+        return Status.ERROR, f"returned {shown}; a gate function returns (passed, reason)"
+    passed, reason = found
+    if type(passed).__name__ not in _BOOLS:
+        return Status.ERROR, f"returned {passed!r} as verdict; a gate function returns a bool"
+    return (Status.PASS if passed else Status.FAIL), reason or None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), "")
