@@ -38,15 +38,17 @@ def difference(comparison: Mapping[str, Any] | None) -> str:
     return f"{shown} ({low.removesuffix(f' {unit}')} to {high})"
 
 
-def points(fraction: float) -> str:
+def points(fraction: float | None) -> str:
     """Return a difference of rates in percentage points."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
     return f"{100 * fraction:+.1f} pp"
 
 
-def change(ratio: float) -> str:
+def change(ratio: float | None) -> str:
     """Return a ratio as a change in percent."""
-    if not math.isfinite(ratio):
-        return "any"
+    if ratio is None or not math.isfinite(ratio):  # JSON holds what is infinite as null
+        return UNKNOWN
     return f"{100 * (ratio - 1):+.1f} %"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.formats import UNKNOWN, count
@@ -188,10 +189,19 @@ def _why(result: Mapping[str, Any]) -> str:
     trials = min(seen["candidate_trials"], seen["baseline_trials"])
     size = f"{count(seen['cases'])} cases with {count(trials)} trial{'s' * (trials != 1)}"
     is_rate = seen["kind"] == "difference"
-    drop = figures.points(-seen["detectable"]) if is_rate else figures.change(seen["detectable"])
     line = f"- {name}{of}: {figures.difference(seen)} over {size}. "
-    line += f"The smallest worsening that they show is {drop}{_margin(result, is_rate=is_rate)}. "
+    line += (
+        f"{_detectable(seen['detectable'], is_rate=is_rate)}{_margin(result, is_rate=is_rate)}. "
+    )
     return line + _needs(seen)
+
+
+def _detectable(worsening: float | None, *, is_rate: bool) -> str:
+    """Return the smallest worsening that a comparison sees; JSON has none for one without end."""
+    if worsening is None or not math.isfinite(worsening):
+        return "They show no worsening, however large"
+    shown = figures.points(-worsening) if is_rate else figures.change(worsening)
+    return f"The smallest worsening that they show is {shown}"
 
 
 def _margin(result: Mapping[str, Any], *, is_rate: bool) -> str:

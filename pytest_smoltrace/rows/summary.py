@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pytest_smoltrace.schema.leaderboard import LEADERBOARD
-from pytest_smoltrace.schema.version import CONTRACT_VERSION
+from pytest_smoltrace.schema.version import CONTRACT_VERSION, SUMMARY_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,6 +98,7 @@ def summary_of(run: Run, leaderboard: pa.RecordBatch, cases: CaseLines) -> dict[
     ended = None if run.footer is None else run.footer.exit_status
     return {
         "schema_version": CONTRACT_VERSION,
+        "summary_version": SUMMARY_VERSION,
         "session_id": run.header.session_id,
         "directory": run.directory.name,
         "stop_reason": "crash" if run.footer is None else run.footer.stop_reason,
