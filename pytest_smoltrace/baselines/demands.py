@@ -48,9 +48,9 @@ def changed_cases(
 
 
 def demands_of(session: MeasuredSession) -> Demands | None:
-    """Return the demands of a session whose plan is stored, None of another."""
+    """Return the demands of a session that has its plan or what was kept of it, None of another."""
     if session.directory is None:
-        return None
+        return _sets((session.summary.get("baseline") or {}).get("demands"))
     return planned_demands(session.directory) or _kept(session.directory)
 
 
@@ -76,6 +76,13 @@ def _kept(directory: Path) -> Demands | None:
     try:
         value = orjson.loads((directory / DEMANDS_NAME).read_bytes())
     except (OSError, ValueError):
+        return None
+    return _sets(value)
+
+
+def _sets(value: Any) -> Demands | None:
+    """Return stored demands as they are compared, None where there are none."""
+    if not value or not isinstance(value, dict):
         return None
     return {case_id: frozenset(digests) for case_id, digests in value.items()}
 

@@ -203,7 +203,8 @@ def _is_path(reference: str) -> bool:
 
 def _unknown(reference: str, names: Sequence[str]) -> str:
     hint = did_you_mean(reference, (*names, LAST, LAST_GREEN, DEFAULT_NAME))
-    return (
-        f"no run or saved baseline is called so{hint or ';'} a baseline is a run id, {LAST}, "
-        f"{LAST_GREEN}, a saved name, a directory, a file, git:REV:PATH or hub:OWNER/NAME"
+    kinds = (
+        f"; a baseline is a run id, {LAST}, {LAST_GREEN}, a saved name, a directory, a file, "
+        "git:REV:PATH or hub:OWNER/NAME"
     )
+    return f"no run or saved baseline is called so{hint or kinds}"

@@ -99,7 +99,7 @@ def write_summary(
         raise ConfigError(f"{file} exists already; replace it with: baseline promote --output")
     found = trust(session, _old_file(file, force=force)) if replace else Trust(against=(), notes=())
     _refuse(found, run, force=force)
-    value = {**session.summary, "baseline": {"name": name}}
+    value = {**session.summary, "baseline": {"name": name, "demands": _demands(session)}}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
@@ -166,8 +166,9 @@ def _put(session: MeasuredSession, run: Path, folder: Path) -> Path:
         with _set_aside(folder):
             new.rename(folder)
     except OSError as error:
-        shutil.rmtree(new, ignore_errors=True)
         raise JournalError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return folder
 
 

@@ -264,13 +264,24 @@ def test_a_summary_alone_is_written_for_git(root, tmp_path, capsys):
     assert command(root, "save", "main", "one", "--output", str(file)) == 0
     assert capsys.readouterr().out == f"one is saved as {file}\n"
     value = json.loads(file.read_bytes())
-    assert value.pop("baseline") == {"name": "main"}
+    assert value.pop("baseline")["name"] == "main"
     assert value == json.loads((run / "summary.json").read_bytes())
     assert [path.name for path in file.parent.iterdir()] == ["b.json"]
     assert not (root / "baselines").exists()
     assert find("evals/b.json", directory=root, rootdir=tmp_path).session.session_id == "one"
     with pytest.raises(ConfigError, match="exists already"):
         command(root, "save", "main", "one", "--output", str(file))
+
+
+def test_a_summary_for_git_tells_which_cases_changed(root, tmp_path):
+    file = tmp_path / "b.json"
+    run = store(root, "one", cases={"a": "P", "old": "P"})
+    baselines.write_summary(run, file, "main")
+    baseline = find("b.json", directory=root, rootdir=tmp_path).session
+    other = load_directory(store(root, "two", cases={"a": "P", "new": "P"}, demand="make"))
+    assert match_run(other.runs[0], other, baseline).changed == {"a"}
+    same = load_directory(store(root, "three", cases={"a": "P", "new": "P"}))
+    assert match_run(same.runs[0], same, baseline).changed == set()
 
 
 def test_a_summary_for_git_is_replaced_only_by_what_may_be_trusted(root, tmp_path, capsys):
