@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.gates.scanner import plain
-from pytest_smoltrace.gates.units import SHARES, all_units, quantity, quantity_of_unit
+from pytest_smoltrace.gates.units import SHARES, quantity, quantity_of_unit
 from pytest_smoltrace.suggestion import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Typed:
     unit: str | None
     token: Token
     """Where it begins."""
+    before: str = ""
+    """What it is added to: `baseline+`."""
 
     @property
     def shown(self) -> str:
@@ -45,7 +47,7 @@ class Typed:
         return f"{self.number:f}"
 
 
-def typed(scanner: Scanner) -> Typed:
+def typed(scanner: Scanner, before: str = "") -> Typed:
     """Return the number that follows, with its unit."""
     dollar = scanner.accept("$")
     token = scanner.next()
@@ -53,12 +55,12 @@ def typed(scanner: Scanner) -> Typed:
         raise scanner.error("a number is missing; write one with its unit", token)
     number = plain(scanner, token)
     if dollar:
-        return Typed(number, "$", dollar)
+        return Typed(number, "$", dollar, before)
     unit = _unit(scanner)
     if scanner.ahead.text == "," and scanner.text[scanner.ahead.start + 1 :][:1].isdigit():
         what = f"{token.text} is followed by a comma; write 2.5 or 10000"
         raise scanner.error(f"{what}, without commas", token)
-    return Typed(number, unit, token)
+    return Typed(number, unit, token, before)
 
 
 def _unit(scanner: Scanner) -> str | None:
@@ -90,12 +92,14 @@ def in_unit(scanner: Scanner, metric: Metric, amount: Typed) -> tuple[float, str
     if unit is None:
         if amount.number != 0 and len(kind.units) > 1 and not _is_told(metric):
             what = f"{amount.shown} has no unit and {metric.shown} is {kind.name}"
-            units = ", ".join(f"{amount.shown}{one}" for one in _near(kind.units, kind.own))
+            units = ", ".join(
+                f"{amount.before}{amount.shown}{one}" for one in _near(kind.units, kind.own)
+            )
             raise scanner.error(f"{what}; write {units}", amount.token)
         unit = kind.own
     written = kind.written(unit)
     if written is None:
-        raise scanner.error(_misfit(metric, unit), amount.token)
+        raise scanner.error(_misfit(metric, amount), amount.token)
     return kind.converted(Fraction(amount.number), written), f"{amount.shown}{written}"
 
 
@@ -114,13 +118,15 @@ def _is_told(metric: Metric) -> bool:
     return name.endswith(_UNIT_IN_NAME.get(metric.unit, ()))
 
 
-def _misfit(metric: Metric, unit: str) -> str:
+def _misfit(metric: Metric, amount: Typed) -> str:
     """Say that a unit is not of what the metric measures."""
+    unit = amount.unit or ""
     kind, of = quantity(metric.unit), quantity_of_unit(unit)
     name = "a share" if kind is None else kind.name
-    write = f"write it as {example(metric)}"
+    fitting = "2pp" if kind is None and amount.before else example(metric)
+    write = f"write it as {amount.before}{fitting}"
     if of is None:
-        hint = did_you_mean(unit, kind.units if kind else ()) or did_you_mean(unit, all_units())
+        hint = did_you_mean(unit, kind.units if kind else ("%", "pp"))
         return f"there is no unit {unit!r}{hint or ';'} {metric.shown} is {name}, {write}"
     if unit == "%":
         return f"% of what? {metric.shown} is {name}; {write}, or as baseline+10%"
@@ -142,22 +148,30 @@ def as_fraction(scanner: Scanner, metric: Metric, amount: Typed) -> Fraction:
         what = f"pp are points of a difference, as in baseline-{amount.shown}pp"
         raise scanner.error(f"{what}; write {amount.shown}%", amount.token)
     if unit is not None:
-        raise scanner.error(_misfit(metric, unit), amount.token)
+        raise scanner.error(_misfit(metric, amount), amount.token)
     if number > 1 or (number == 1 and "." not in amount.token.text):
-        write = f"write {amount.shown}%" + (f" or {float(number / 100):g}" * (number <= 100))  # noqa: PLR2004
         what = f"{metric.shown} is a share and {amount.shown} has no %"
-        raise scanner.error(f"{what}; {write if number > 1 else 'write 100% or 1%'}", amount.token)
+        raise scanner.error(f"{what}; write {_with_percent(amount)}", amount.token)
     return number
+
+
+def _with_percent(amount: Typed) -> str:
+    """Return what a share that was typed without % can have meant."""
+    if amount.number == 1:
+        return "100% or 1%"
+    if amount.number > 100:  # noqa: PLR2004 (percent)
+        return "a share up to 100%"
+    return f"{amount.shown}% or {amount.number / 100:f}"
 
 
 def points(scanner: Scanner, metric: Metric, amount: Typed) -> tuple[float, str]:
     """Return a difference of shares in the unit of a metric, and as it is written."""
     if amount.unit not in ("pp", None):
-        raise scanner.error(_misfit(metric, amount.unit), amount.token)
+        raise scanner.error(_misfit(metric, amount), amount.token)
     if amount.unit is None:
-        shown = amount.shown
-        what = f"{metric.shown} is a share and {shown} has no unit"
-        choice = f"write {shown}pp for points or {shown}% for that part of the baseline"
+        number = amount.number if amount.number >= 1 else (amount.number * 100).normalize()
+        what = f"{metric.shown} is a share and {amount.shown} has no unit"
+        choice = f"write {number:f}pp for points or {number:f}% for that part of the baseline"
         raise scanner.error(f"{what}; {choice}", amount.token)
     if amount.number > 100:  # noqa: PLR2004 (percent)
         raise scanner.error("no share changes by more than 100pp; write 2pp", amount.token)

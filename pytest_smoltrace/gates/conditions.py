@@ -42,8 +42,8 @@ def _operator(scanner: Scanner, metric: Metric) -> Operator:
     if token.kind == "end":
         raise scanner.error(f"operator and limit are missing; {write}", token)
     if token.text in _MEANT:
-        also = f" or {usual}" if token.text == "=" else ""
-        what = f"there is no operator {token.text!r}; write {_MEANT[token.text]}{also}"
+        first = f"{usual} or " if token.text == "=" else ""
+        what = f"there is no operator {token.text!r}; write {first}{_MEANT[token.text]}"
         raise scanner.error(what, token)
     if token.kind == "operator":
         what = f"there is no operator {token.text!r}; write one of {', '.join(_OPERATORS)}"
@@ -114,7 +114,7 @@ def _change(scanner: Scanner, metric: Metric) -> tuple[Limit, str]:
     if scanner.ahead.kind != "number" and scanner.ahead.text != "$":
         what = f"a number is missing after {BASELINE}{sign.text}"
         raise scanner.error(f"{what}; write {BASELINE}*1.2 or {BASELINE}+10%")
-    amount = typed(scanner)
+    amount = typed(scanner, f"{BASELINE}{sign.text}")
     if sign.text == "*":
         return _times(scanner, amount)
     positive = sign.text == "+"
@@ -158,7 +158,7 @@ def _check_baseline(scanner: Scanner, metric: Metric, operator: Operator, at: To
         what = f"two runs are hardly ever equal; write {metric.shown} {usual} {BASELINE}"
         raise scanner.error(what, at)
     if metric.better is not None and operator[0] != usual[0]:
-        what = f"{metric.shown} is better {metric.better}, this would fail what is better"
+        what = f"{metric.shown} is better when {metric.better}, this would fail what is better"
         raise scanner.error(f"{what}; write {usual}", at)
 
 

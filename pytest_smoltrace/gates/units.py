@@ -123,11 +123,6 @@ def quantity_of_unit(typed: str) -> str | None:
     return None
 
 
-def all_units() -> list[str]:
-    """Return every unit as it is written."""
-    return ["%", "pp", *dict.fromkeys(u for _, units, *_ in _KNOWN.values() for u in units)]
-
-
 def unit_shown(unit: str) -> str:
     """Return the unit of a column as a person writes it."""
     if unit in SHARES:
