@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_smoltrace.inference.resampling import SEED
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -15,7 +17,6 @@ RESAMPLES = 9_999
 _FEWER = 1_999
 _MANY_CASES = 1_000
 _CHUNK = 4_000_000
-SEED = 20_260_601
 
 
 def mean_interval(values: npt.NDArray[np.float64]) -> tuple[float, float, str]:

@@ -22,8 +22,9 @@ def decide(
 
     PASS where the drop is surely below the margin, REGRESSION where there surely is one larger
     than `min_effect`, PASS again where none was seen and one as large as the margin would have
-    been, with the power of `detectable`; INCONCLUSIVE is the rest. With `min_effect` 0 it is only
-    met where `detectable` is above the margin.
+    been, with the power of `detectable`; INCONCLUSIVE is the rest. With `min_effect` 0 and no
+    correction it is only met where `detectable` is above the margin. A drop that is significant
+    until it is corrected for several tests is neither a REGRESSION nor none seen.
 
     A gain that is asked for (`>= baseline+2pp`) is margin = min_effect = -0.02 of a comparison
     with shift = 0.02.
@@ -40,7 +41,7 @@ def decide(
         return Verdict.PASS
     if p <= alpha and comparison.estimate < -min_effect:
         return Verdict.REGRESSION
-    if p > alpha and comparison.detectable <= margin:
+    if comparison.p_value > alpha and comparison.detectable <= margin:
         return Verdict.PASS
     return Verdict.INCONCLUSIVE
 

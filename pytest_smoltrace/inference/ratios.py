@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -209,14 +210,19 @@ def _case_ratios(kept: Kept) -> Floats:
     A ratio with a 0 on one side counts as the largest one that is finite.
     """
     alike = all(len(b) == len(c) for b, c in kept)
-    center = np.median if alike else np.mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.array([[center(np.log(side)) for side in sides] for sides in kept])
+    center = median if alike else fmean
+    with np.errstate(invalid="ignore"):
+        logs = np.array([[center(map(_log, side)) for side in sides] for sides in kept])
         ratios = np.nan_to_num(logs[:, 1] - logs[:, 0], nan=0.0, posinf=np.inf, neginf=-np.inf)
     finite = np.abs(ratios[np.isfinite(ratios)])
     largest = float(finite.max()) if finite.any() else 1.0
     clipped: Floats = np.clip(ratios, -largest, largest)
     return clipped
+
+
+def _log(value: float) -> float:
+    """Return the natural logarithm, that of 0 as -inf."""
+    return math.log(value) if value else -math.inf
 
 
 def _swapped(figures: _Figures, draws: int, factor: float) -> Floats:
@@ -269,8 +275,8 @@ def _trials(kept: Kept) -> float:
 
 def _by_trials(kept: Kept) -> float:
     """Return the share of the log-ratios' variance that trials cause; of single ones all."""
-    repeated = [sides for sides in kept if min(len(side) for side in sides) > 1 and sides[0][0] > 0]
-    logs = [[np.log(np.maximum(side, 1e-300)) for side in sides] for sides in repeated]
+    repeated = [(b, c) for b, c in kept if min(len(b), len(c)) > 1 and min(b[0], c[0]) > 0]
+    logs = [[np.log(side) for side in sides] for sides in repeated]
     total = float(np.var([c.mean() - b.mean() for b, c in logs])) if logs else 0.0
     if not total:
         return 1.0

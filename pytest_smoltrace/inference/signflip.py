@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_smoltrace.inference.resampling import SEED, chunks
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 DRAWS = 9_999
-_SEED = 20_260_601
-_CHUNK = 4_000_000
 _DIRECT = 2_000
 
 
@@ -48,18 +48,18 @@ def drawn_less(values: npt.NDArray[np.float64], *, draws: int = DRAWS) -> float:
     values = np.sort(values[values != 0])
     if not values.size:
         return 1.0
-    seen = float(values.sum())
-    bound = seen + 1e-9 * float(np.abs(values).sum())
+    # Flips are counted by what stays positive, half of the signed sum and of the total.
+    bound = float(values[values > 0].sum()) + 1e-9 * float(np.abs(values).sum())
+    sizes = np.abs(values)
     if values.size <= math.log2(draws):
-        bits = np.arange(2**values.size)[:, None] >> np.arange(values.size) & 1
-        return float(np.mean((2 * bits - 1) @ values <= bound))
-    rng = np.random.default_rng(_SEED)
-    rows = max(1, _CHUNK // values.size)
+        every = np.arange(2**values.size)[:, None] >> np.arange(values.size) & 1
+        return float(np.mean(every @ sizes <= bound))
+    rng = np.random.default_rng(SEED)
     hits = 0
-    for start in range(0, draws, rows):
-        shape = (min(rows, draws - start), values.size)
-        signs = rng.integers(0, 2, shape, dtype=np.int8).astype(np.float64) * 2 - 1
-        hits += int(np.count_nonzero(signs @ values <= bound))
+    for rows in chunks(draws, values.size):
+        kept = np.frombuffer(rng.bytes(rows * (values.size // 8 + 1)), dtype=np.uint8)
+        bits = np.unpackbits(kept.reshape(rows, -1), axis=1, count=values.size)
+        hits += int(np.count_nonzero(bits.astype(np.float64) @ sizes <= bound))
     return (hits + 1) / (draws + 1)
 
 

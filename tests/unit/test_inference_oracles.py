@@ -1,5 +1,6 @@
 """Intervals and p-values against statsmodels, SciPy and enumeration, on random tables."""
 
+import dataclasses
 import itertools
 import math
 import warnings
@@ -18,7 +19,7 @@ from statsmodels.stats.proportion import proportion_confint
 from pytest_smoltrace import stats
 from pytest_smoltrace.comparison import Verdict
 from pytest_smoltrace.inference import signflip
-from pytest_smoltrace.inference.bootstrap import RESAMPLES, SEED
+from pytest_smoltrace.inference.bootstrap import RESAMPLES
 from pytest_smoltrace.inference.decision import decide, decide_ratio
 from pytest_smoltrace.inference.detectable import (
     Spread,
@@ -31,7 +32,7 @@ from pytest_smoltrace.inference.intervals import interval_of
 from pytest_smoltrace.inference.models import compare_models
 from pytest_smoltrace.inference.rates import compare_rates
 from pytest_smoltrace.inference.ratios import LARGEST, compare_values
-from pytest_smoltrace.inference.resampling import weighted_quantile
+from pytest_smoltrace.inference.resampling import SEED, weighted_quantile
 
 TABLES = 200
 ASKED = {"alpha": 0.05, "power": 0.8, "margin": 0.05}
@@ -447,6 +448,56 @@ def test_odd_values_are_judged_by_what_they_show():
         "alike": "PASS",
         "huge": "INCONCLUSIVE",
     }
+
+
+def test_a_correction_makes_no_pass_of_a_drop():
+    pairs = [((5, 5), (4, 5))] * 9 + [((5, 5), (5, 5))] * 60 + [((4, 5), (5, 5))]
+    found = compared(pairs)
+    assert found.p_value == pytest.approx(0.0107, abs=1e-4)
+    assert found.worst < -0.03
+    assert found.detectable < 0.03
+    blind = dataclasses.replace(found, detectable=0.04)
+    for comparison in (found, blind):
+        asked = {"alpha": 0.05, "margin": 0.03}
+        assert decide(comparison, **asked) is Verdict.REGRESSION
+        assert decide(comparison, **asked, p_value=0.06) is Verdict.INCONCLUSIVE
+        assert decide(comparison, **asked, min_effect=0.1) is Verdict.INCONCLUSIVE
+    unclear = dataclasses.replace(found, p_value=0.06)
+    assert decide(unclear, alpha=0.05, margin=0.03) is Verdict.PASS
+    assert decide(dataclasses.replace(blind, p_value=0.06), **asked) is Verdict.INCONCLUSIVE
+
+
+def test_a_ratio_is_judged_by_its_bound_its_test_and_what_it_can_see():
+    found = compare_values(latencies(1, 40, 3), aggregate="mean", **RATIO, draws=199)
+
+    def verdict(factor=1.2, **changes):
+        return decide_ratio(dataclasses.replace(found, **changes), alpha=0.05, factor=factor).name
+
+    assert verdict(worst=1.19) == "PASS"
+    assert verdict(worst=1.5, estimate=1.21, p_value=0.05) == "REGRESSION"
+    assert verdict(worst=1.5, estimate=1.21, p_value=0.06) == "INCONCLUSIVE"
+    assert verdict(worst=1.3, estimate=1.1, p_value=0.01, detectable=1.2) == "PASS"
+    assert verdict(worst=1.3, estimate=1.1, p_value=0.01, detectable=1.3) == "INCONCLUSIVE"
+    lower = {"worse": "lower", "factor": 0.8}
+    assert verdict(**lower, worst=0.81) == "PASS"
+    assert verdict(**lower, worst=0.5, estimate=0.79, p_value=0.05) == "REGRESSION"
+    assert verdict(**lower, worst=0.5, estimate=0.9, detectable=1.25) == "PASS"
+    assert verdict(**lower, worst=0.5, estimate=0.9, detectable=1.26) == "INCONCLUSIVE"
+
+
+def test_a_degenerate_interval_gives_way_to_percentiles(monkeypatch):
+    from scipy.stats import bootstrap
+
+    def degenerate(*args, method, **words):
+        found = bootstrap(*args, method=method, **words)
+        if method == "BCa":
+            found.confidence_interval = type(found.confidence_interval)(math.nan, math.nan)
+        return found
+
+    monkeypatch.setattr("scipy.stats.bootstrap", degenerate)
+    found = compare_rates(table(7), **ASKED)
+    assert found.interval_method == "percentile bootstrap over cases"
+    assert found.low < found.estimate < found.high
 
 
 def test_a_gain_is_asked_of_a_comparison_with_shift():
