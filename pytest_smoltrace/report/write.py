@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.report import github
 from pytest_smoltrace.report.gitlab import open_metrics
-from pytest_smoltrace.report.markdown import pr_comment, step_summary
+from pytest_smoltrace.report.markdown import SUMMARY_LIMIT, pr_comment, step_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +41,9 @@ def write_reports(
     ]
     if ci == "github" or (ci == "auto" and environ.get("GITHUB_ACTIONS") == "true"):
         values = github.outputs(summary, directory)
-        texts += _named_file(environ, "GITHUB_STEP_SUMMARY", step_summary(summary))
+        room = SUMMARY_LIMIT - _size(environ.get("GITHUB_STEP_SUMMARY"))
+        page = step_summary(summary, limit=room)
+        texts += _named_file(environ, "GITHUB_STEP_SUMMARY", page)
         texts += _named_file(environ, "GITHUB_OUTPUT", github.heredocs(values))
         for line in github.annotation_lines(summary, locations):
             annotate(line)
@@ -63,6 +65,14 @@ def _named_file(
     """Yield a text that goes to the end of the file that a variable names."""
     if environ.get(variable):
         yield Path(environ[variable]), "a", text
+
+
+def _size(path: str | None) -> int:
+    """Return the bytes that a file has by now: GitHub's limit is for all that a step writes."""
+    try:
+        return Path(path).stat().st_size if path else 0
+    except OSError:
+        return 0
 
 
 def _write(path: Path, mode: str, text: str) -> Iterator[str]:
