@@ -25,7 +25,7 @@ from pytest_smoltrace.stored_runs import list_runs
 from pytest_smoltrace.suggestion import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_smoltrace.measured.session import MeasuredSession
 
@@ -35,6 +35,7 @@ _GIT = "git:"
 _HUB = "hub:"
 _PARQUET = b"PAR1"
 _ITSELF = "it is this session itself; name an earlier one"
+_PICKING = frozenset({"-k", "--lf", "--deselect"})
 _SHOWN = 5
 """Ids that are named when several fit."""
 
@@ -97,11 +98,23 @@ def _find(reference: str, directory: Path, rootdir: Path, leave_out: str) -> Mea
 
 def _newest(directory: Path, leave_out: str, *, green: bool) -> MeasuredSession | str:
     """Return the newest other run that has ended, with datasets; of green ones when asked."""
-    for run in finished_runs(directory, leave_out):
-        if not green or is_green(run):
-            return load_directory(run)
+    runs = finished_runs(directory, leave_out)
+    found = _newest_green(runs) if green else next(runs, None)
+    if found is not None:
+        return load_directory(found)
     kind = "green run" if green else "finished run"
     return f"no other {kind} is stored in {directory / 'runs'}"
+
+
+def _newest_green(runs: Iterable[Path]) -> Path | None:
+    """Return the newest green run, one of a few picked cases only when there is no other."""
+    narrowed = None
+    for run in runs:
+        summary = _green_summary(run)
+        if summary is not None and not _is_picked(summary.get("selection") or ""):
+            return run
+        narrowed = narrowed or (run if summary is not None else None)
+    return narrowed
 
 
 def finished_runs(directory: Path, leave_out: str = "") -> Iterator[Path]:
@@ -116,16 +129,22 @@ def finished_runs(directory: Path, leave_out: str = "") -> Iterator[Path]:
             yield run
 
 
-def is_green(run: Path) -> bool:
-    """Return whether all of a run was executed, nothing failed it, and no gate did."""
+def _is_picked(selection: str) -> bool:
+    """Return whether a selection is of cases picked by hand; folders and marks name suites."""
+    words = selection.split()
+    return any(word in _PICKING or "::" in word for word in words)
+
+
+def _green_summary(run: Path) -> dict[str, Any] | None:
+    """Return the summary of a run that was executed whole and that nothing failed, else None."""
     try:
-        summary = orjson.loads((run / SUMMARY_NAME).read_bytes())
+        summary: dict[str, Any] = orjson.loads((run / SUMMARY_NAME).read_bytes())
         complete = all(row["run_status"] == "completed" for row in summary["runs"])
         gates = (summary.get("gates") or {}).get("status", "passed")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        return None
     ended = summary.get("stop_reason") == "completed" and summary.get("exit_status") == 0
-    return bool(summary["runs"]) and complete and ended and gates != "failed"
+    return summary if summary["runs"] and complete and ended and gates != "failed" else None
 
 
 def _from_git(text: str, rootdir: Path) -> MeasuredSession | str:

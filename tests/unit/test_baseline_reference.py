@@ -64,6 +64,18 @@ def test_last_green_is_complete_and_nothing_failed(look, runs):
     assert look("last-green").session.session_id == "green-1"
 
 
+@pytest.mark.parametrize("picked", ["-k c1", "evals --lf", "evals/test_a.py::test"])
+def test_a_green_run_of_a_suite_comes_before_one_of_picked_cases(tmp_path, picked):
+    store(tmp_path, "suite", started_s=1, environment={"selection": "evals -m smoke"})
+    store(tmp_path, "part-2", started_s=2, environment={"selection": picked})
+    store(tmp_path, "part-3", started_s=3, environment={"selection": picked})
+    given = {"directory": tmp_path, "rootdir": tmp_path}
+    assert find("last", **given).session.session_id == "part-3"
+    assert find("last-green", **given).session.session_id == "suite"
+    shutil.rmtree(tmp_path / "runs" / "suite")
+    assert find("last-green", **given).session.session_id == "part-3"
+
+
 @pytest.mark.parametrize("word", ["last", "last-green"])
 def test_without_a_run_there_is_none_yet(look, tmp_path, word):
     found = look(word, directory=tmp_path / "none")
