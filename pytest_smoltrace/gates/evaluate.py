@@ -87,15 +87,15 @@ def _of_gate(gate: Gate, runs: Sequence[MeasuredRun], matters: _Matters) -> Iter
     if not about:
         reason = unmatched(gate.where, runs) if runs else "no case was run"
         yield drafted(gate, None, Status.NOT_MEASURED, reason)
-    yield from (_of_run(matters.of(gate, run), runs) for run in about)
+    yield from (_of_run(matters.of(gate, run)) for run in about)
 
 
-def _of_run(matter: Matter, runs: Sequence[MeasuredRun]) -> Draft:
+def _of_run(matter: Matter) -> Draft:
     gate = matter.gate
     if gate.metric.column == "coverage":
         return regression.coverage(matter)
     if not matter.ours.table.num_rows and not matter.replayed:
-        reason = unmatched(gate.where, runs) if gate.where else "no case was run"
+        reason = unmatched(gate.where, [matter.run]) if gate.where else "no case was run"
         return drafted(gate, matter.run, Status.NOT_MEASURED, reason)
     if gate.metric.table == "leaderboard" and matter.row_selectors:
         chosen = ", ".join(matter.row_selectors)

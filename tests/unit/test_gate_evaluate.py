@@ -147,6 +147,48 @@ class TestAbsolute:
         assert judged("success_rate >= 50%", cases(8, 10), other).baseline is None
 
 
+class TestRates:
+    """Rates beside the success rate, as they are over the cases of a gate."""
+
+    ROWS = (
+        *(attempt("a", success, t) for t, success in enumerate((True, True, False))),
+        *(attempt("b", success, t) for t, success in enumerate((True, True, True))),
+        attempt("c", success=False, scored=False, error_type="llm_timeout"),
+    )
+
+    def figure(self, column, unit, text="success_rate >= 1%", baseline=None):
+        gates = policy(text)
+        gate = gates.gates[0]
+        better = "lower" if column == "error_rate" else "higher"
+        metric = replace(gate.metric, column=column, unit=unit, better=better)
+        candidate = stored(list(self.ROWS), row={"pass_k": 2})
+        gates = replace(gates, gates=(replace(gate, metric=metric),))
+        (result,) = evaluate(gates, candidate, baseline).results
+        return result
+
+    @pytest.mark.parametrize(
+        ("column", "unit", "value"),
+        [
+            ("pass_at_1", "1", (2 / 3 + 1) / 2),
+            # One of two drawn from two passes and a fail always passes; both do in 1 of 3.
+            ("pass_at_k", "1", 1),
+            ("pass_hat_k", "1", (1 / 3 + 1) / 2),
+            # A wrong answer is a verdict, not an error; 7 trials were completed.
+            ("error_rate", "%", 100 / 7),
+        ],
+    )
+    def test_rates_are_recomputed(self, column, unit, value):
+        assert self.figure(column, unit).value == pytest.approx(value)
+
+    def test_pass_k_of_as_many_trials_is_compared_by_mcnemar(self):
+        before = found([attempt(case, True, t) for case in "ab" for t in (0, 1)])
+        result = self.figure("pass_at_k", "1", "success_rate >= baseline", before)
+        assert (result.comparison.method, result.p_adjusted) == ("exact McNemar", 1)
+        uneven = self.figure("pass_hat_k", "1", "success_rate >= baseline", before)
+        assert (uneven.comparison, uneven.status) == (None, Status.FAIL)
+        assert uneven.reason == "1 of 6 attempts failed (wrong_answer 1); compared without a test"
+
+
 class TestNotMeasured:
     def test_an_unknown_metric_does_not_pass(self):
         result = judged("gpu_energy_wh <= 5Wh", cases(3, 3))
@@ -224,6 +266,16 @@ class TestSelectors:
         ]
         only = evaluate(policy("success_rate >= 80% for model=m-2"), candidate, None).results
         assert [r.model for r in only] == ["m-2"]
+
+    def test_a_run_without_such_a_case_says_what_it_has(self):
+        candidate = session(
+            run([attempt("a", difficulty="hard")], model="m-1", run_id="r-1"),
+            run([attempt("b", difficulty="easy")], model="m-2", run_id="r-2"),
+        )
+        gate = policy("success_rate >= 80% for difficulty=hard")
+        first, second = evaluate(gate, candidate, None).results
+        assert (first.status, second.status) == (Status.PASS, Status.NOT_MEASURED)
+        assert second.reason == "no case has difficulty=hard; there is easy"
 
 
 class TestLevels:
