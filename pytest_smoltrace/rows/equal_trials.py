@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EQUAL = (
     "all trials of every case were equal in answer, steps and tokens: as it is asked, the model is "
-    "deterministic, and further trials say nothing new (set a temperature above 0, or a seed)"
+    "deterministic, and further trials say nothing new (a temperature above 0 makes them differ)"
 )
 
 

@@ -9,8 +9,6 @@ import pytest
 
 from tests.plugin.test_shards import differing, joined, shard
 
-duckdb = pytest.importorskip("duckdb")
-
 # What each trial of a case does: pass, fail the assertion, meet a server that is down, be skipped.
 PLAN = {"a": "ppp", "b": "pfp", "c": "fff", "d": "fpx", "e": "xxx", "g": "spp"}
 SOURCE = f"""
@@ -228,6 +226,7 @@ def test_rates_are_those_of_a_count_by_hand(suite):
 
 
 def test_duckdb_finds_the_same_rates(suite):
+    duckdb = pytest.importorskip("duckdb")
     run = suite("--smoltrace-trials=3", RETRY, source=SOURCE)
     (board,) = run.rows("leaderboard")
     (path,) = (run.runs[0] / "results").rglob("*.parquet")
