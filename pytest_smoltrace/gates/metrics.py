@@ -45,7 +45,7 @@ _ALIASES = {
     "pass@k": "pass_at_k",
     "pass^k": "pass_hat_k",
 }
-_RATES = ("success_rate", "pass_at_1")
+_RATES = ("success_rate", "error_rate", "pass_at_1", "pass_at_k", "pass_hat_k")
 """Figures of the leaderboard that can be recomputed over any cases."""
 _OF_GATES = {
     "valid": "Completed attempts that were scored, the others failed outside the agent.",

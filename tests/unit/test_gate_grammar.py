@@ -118,7 +118,8 @@ WHERE = {
     ),
     "cost <= 1usd for model=llama3.2:1b if n >= 3": (("model", "llama3.2:1b"),),
     "cost <= 1usd for category=if if n >= 3": (("category", "if"),),
-    "pass_at_k >= 50% for model=x": (("model", "x"),),
+    "wall_time_s <= 60 for model=x": (("model", "x"),),
+    "pass_at_k >= 50% for tag=x": (("tag", "x"),),
     "no_regressions for category=\u00fcbung": (("category", "\u00fcbung"),),
 }
 
@@ -271,7 +272,7 @@ REFUSED = {
     "success_rate >= 80% for tag='a\nb'": ("cannot be printed",),
     "success_rate >= 80% for agent_type=tools": ("did you mean 'tool'?", "tool or code"),
     "success_rate >= 80% where difficulty=hard": ("'where' selects nothing", "for difficulty"),
-    "pass_at_k >= 80% for difficulty=hard": ("whole runs only", "leave difficulty out"),
+    "success_rate_ci_low >= 80% for difficulty=hard": ("whole runs only", "leave difficulty out"),
     "wall_time_s <= 60 for tag=x": ("whole runs only", "model or agent_type"),
     # the number of cases
     "success_rate >= 80% if": ("if n >= 20",),
