@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 
@@ -224,6 +225,10 @@ class TestValues:
             "allow it with --smoltrace-allow-mismatch=hardware"
         )
         assert second.status is Status.PASS
+        absolute = policy("latency <= 1s", "cost <= 1usd")
+        first, second = evaluate(absolute, candidate, Found(reference="b", session=base)).results
+        assert (first.status, first.baseline) == (Status.PASS, None)
+        assert second.baseline is not None
         allowed = replace(both, allow_mismatch=frozenset({"hardware"}))
         judgement = evaluate(allowed, candidate, Found(reference="b", session=base))
         assert judgement.results[0].status is Status.PASS
@@ -262,6 +267,26 @@ class TestPairing:
         )
         allowed = judged("no_regressions", cases(9, 10), base, allow_mismatch=frozenset({"model"}))
         assert (allowed.status, allowed.baseline) == (Status.INCONCLUSIVE, 90)
+
+
+class TestSuite:
+    def test_a_case_that_asks_for_something_else_is_named(self):
+        def asked(prompt):
+            one = stored(cases(3, 3)).runs[0]
+            texts = pa.array([prompt, "same", "same"])
+            return replace(one, attempts=one.attempts.append_column("prompt", texts))
+
+        base = Found(reference="b", session=session(asked("before"), session_id="b"))
+        (result,) = evaluate(policy("no_regressions"), session(asked("now")), base).results
+        assert (result.status, result.blocks) == (Status.INCOMPARABLE, True)
+        assert result.reason == (
+            "baseline and run differ in suite (other demands in case-000); "
+            "allow it with --smoltrace-allow-mismatch=suite"
+        )
+        allowed = policy("no_regressions", allow_mismatch=frozenset({"suite"}))
+        judgement = evaluate(allowed, session(asked("now")), base)
+        assert judgement.results[0].status is Status.INCONCLUSIVE
+        assert judgement.baseline.allowed == ("suite (other demands in case-000)",)
 
 
 class TestHolm:
