@@ -35,7 +35,11 @@ def comparison_lines(summary: Mapping[str, Any]) -> Iterator[str]:
 
     found = compare_models(counts)
     pairs = len(counts) * (len(counts) - 1) // 2
-    how = f"p adjusted for {counted(pairs, 'pair')} (Holm)" if pairs > 1 else "two-sided p"
+    how = (
+        f"p, not the intervals, adjusted for {counted(pairs, 'pair')} (Holm)"
+        if pairs > 1
+        else "two-sided p"
+    )
     yield line("differences", f"from {found[0].reference}, paired by case; {how}")
     yield from (line("", _told(each)) for each in found)
 

@@ -55,11 +55,13 @@ def flip_lines(
         shown: How many are told; the others are counted. None is all.
     """
     told = flips if shown is None else flips[:shown]
+    several = len({(flip["model"], flip["agent_type"]) for flip in flips}) > 1
     for flip in told:
         before, now = flip["baseline"], flip["candidate"]
         rates = f"{before['passed']}/{before['trials']} -> {now['passed']}/{now['trials']}"
         name = flip["nodeid"] or flip["case_id"]
-        yield f"{flip['kind']:<14} {name}  {rates}{_deltas(flip)}"
+        of = f" [{flip['model']}, {flip['agent_type']} agent]" if several else ""
+        yield f"{flip['kind']:<14} {name}{of}  {rates}{deltas(flip)}"
         yield f"{'':<14} {why(flip)}"
     if len(flips) > len(told):
         yield f"{'':<14} {len(flips) - len(told)} more, all with -v"
@@ -69,6 +71,18 @@ def why(flip: Mapping[str, Any]) -> str:
     """Return the step where the traces of a changed case part, or why it is not known."""
     parted = flip["divergence"]
     return str(parted["text"] if parted else flip["reason"])
+
+
+def deltas(flip: Mapping[str, Any]) -> str:
+    """Return the known differences of a changed case in tokens, cost and time, in brackets."""
+    tokens, cost, took = (flip[f"{name}_delta"] for name in ("tokens", "cost_usd", "duration_ms"))
+    parts = [
+        None if tokens is None else f"{_sign(tokens)}{count(abs(round(tokens)))} tokens",
+        None if cost is None else f"{_sign(cost)}{usd(abs(cost))}",
+        None if took is None else f"{_sign(took)}{duration(abs(took))}",
+    ]
+    known = [part for part in parts if part is not None]
+    return f"  ({', '.join(known)})" if known else ""
 
 
 def points(difference: float) -> str:
@@ -117,18 +131,6 @@ def figure(name: str, value: float | None) -> str:
     if name == "cost":
         return usd(value)
     return amount(value, "Wh") if name == "energy" else count(round(value))
-
-
-def _deltas(flip: Mapping[str, Any]) -> str:
-    """Return the known differences of a changed case, each with its sign."""
-    tokens, cost, took = (flip[f"{name}_delta"] for name in ("tokens", "cost_usd", "duration_ms"))
-    parts = [
-        None if tokens is None else f"{_sign(tokens)}{count(abs(round(tokens)))} tokens",
-        None if cost is None else f"{_sign(cost)}{usd(abs(cost))}",
-        None if took is None else f"{_sign(took)}{duration(abs(took))}",
-    ]
-    known = [part for part in parts if part is not None]
-    return f"  ({', '.join(known)})" if known else ""
 
 
 def _sign(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ Kind = Literal["tool", "answer", "code", "error", "llm"]
 FINAL_ANSWER = "final_answer"
 STEP_LIMIT = "step limit"
 """Name of an answer that was asked for when the steps were used up."""
+_STEP = re.compile(r"Step \d+")
 _TOKENS, _COST = "gen_ai.usage.total_tokens", "gen_ai.usage.cost.total"
 
 
@@ -59,28 +61,29 @@ class _Trace:
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps of all agents, and calls outside of agents."""
-        for span in self._children.get(None, ()):
-            yield from self._outside(span)
+        for root in self._children.get(None, ()):
+            for span in self._below(root):
+                yield from self._outside(span)
 
     def _outside(self, span: Mapping[str, Any]) -> Iterator[Step]:
-        """Yield the steps below a span that belongs to no agent."""
+        """Yield the steps of a span that belongs to no agent."""
         kind = _kind(span)
         if kind == "AGENT":
             yield from self._run(span, None)
-        elif kind == "TOOL" and _is_agents(span):
-            yield _act(span, None, None)
         elif _counted(span):
             yield _bare_call(span)
-        else:
-            for child in self._children.get(span["span_id"], ()):
+        elif kind == "TOOL" and _is_agents(span):
+            yield from self._of_act(span, _act(span, None, None), ())
+        elif _is_step(span):
+            for child in self._below(span):
                 yield from self._outside(child)
 
     def _run(self, run: Mapping[str, Any], agent: str | None) -> Iterator[Step]:
         """Yield the steps of one run of an agent, and its answer."""
         number, answered = 0, not _is_agents(run)
         rest: list[Mapping[str, Any]] = []
-        for span in () if answered else self._children.get(run["span_id"], ()):
-            if _kind(span) == "CHAIN":
+        for span in () if answered else self._below(run):
+            if _is_step(span):
                 number += 1
                 rest.clear()
                 for step in self._of_chain(span, number, agent):
@@ -93,23 +96,45 @@ class _Trace:
 
     def _of_chain(self, chain: Mapping[str, Any], number: int, agent: str | None) -> Iterator[Step]:
         """Yield what one step of an agent came to: its calls, its code or its error."""
-        below = self._children.get(chain["span_id"], ())
+        below = list(self._below(chain))
         calls = [span for span in below if _counted(span)]
         message = message_of(_attribute(calls[-1], "output.value") if calls else None)
         acts = [s for s in below if _kind(s) in ("TOOL", "AGENT") and _is_agents(s)]
         acts.sort(key=_asked(message))
         own_ms = chain["duration_ms"] - sum(span["duration_ms"] for span in (*calls, *acts))
-        spent = _spent(calls)
         for span in acts:
-            step = _charged(_act(span, number, agent, message), spent)
-            spent = _spent(())
-            yield step
-            if _kind(span) == "AGENT":
-                yield from self._run(span, step.name)
+            yield from self._of_act(span, _act(span, number, agent, message), calls)
+            calls = []
         end = _end(chain, acts, message)
         if end is not None:
             timed = replace(end, number=number, agent=agent, duration_ms=max(own_ms, 0.0))
-            yield _charged(timed, spent)
+            yield _charged(timed, calls)
+
+    def _of_act(
+        self, span: Mapping[str, Any], step: Step, calls: Sequence[Mapping[str, Any]]
+    ) -> Iterator[Step]:
+        """Yield a call with what it took, then the steps of the agents that it ran."""
+        if _kind(span) == "AGENT":
+            yield _charged(step, calls)
+            yield from self._run(span, step.name)
+            return
+        within = list(self._below(span))
+        inner = [each for each in within if _counted(each)]
+        # The time of calls that a tool makes is its own time.
+        usage = _charged(replace(step, duration_ms=0.0), [*calls, *inner])
+        took = step.duration_ms + sum(call["duration_ms"] for call in calls)
+        yield replace(usage, duration_ms=took)
+        for run in within:
+            if _kind(run) == "AGENT":
+                yield from self._run(run, _name(run))
+
+    def _below(self, span: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the nearest spans below one that mean something here; others are passed."""
+        for child in self._children.get(span["span_id"], ()):
+            if _kind(child) in ("TOOL", "AGENT") or _is_step(child) or _counted(child):
+                yield child
+            else:
+                yield from self._below(child)
 
 
 def _act(
@@ -161,40 +186,24 @@ def _own_end(
     if run["status"]["code"] != "ERROR" and (answer is not None or rest):
         name = STEP_LIMIT if rest else FINAL_ANSWER
         step = Step(kind="answer", name=name, result=answer, agent=agent)
-        yield _charged(step, _spent(rest))
+        yield _charged(step, rest)
 
 
 def _bare_call(span: Mapping[str, Any]) -> Step:
     """Return an LLM call outside of agents."""
     text = message_of(_attribute(span, "output.value")).text
-    return _charged(Step(kind="llm", result=text, error=_error(span)), _spent([span]))
+    return _charged(Step(kind="llm", result=text, error=_error(span)), [span])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Spent:
-    """What LLM calls took together; None where one of them is unknown."""
-
-    tokens: int | None
-    cost_usd: float | None
-    duration_ms: float
-
-
-def _spent(calls: Sequence[Mapping[str, Any]]) -> _Spent:
+def _charged(step: Step, calls: Sequence[Mapping[str, Any]]) -> Step:
+    """Return a step with what LLM calls took; what one of them does not tell is unknown."""
     tokens = [_attribute(span, _TOKENS) for span in calls]
     costs = [_attribute(span, _COST) for span in calls]
-    return _Spent(
-        tokens=None if None in tokens else sum(tokens),
-        cost_usd=None if None in costs else float(sum(costs)),
-        duration_ms=float(sum(span["duration_ms"] for span in calls)),
-    )
-
-
-def _charged(step: Step, spent: _Spent) -> Step:
     return replace(
         step,
-        tokens=spent.tokens,
-        cost_usd=spent.cost_usd,
-        duration_ms=step.duration_ms + spent.duration_ms,
+        tokens=None if None in tokens else sum(tokens),
+        cost_usd=None if None in costs else float(sum(costs)),
+        duration_ms=step.duration_ms + sum(span["duration_ms"] for span in calls),
     )
 
 
@@ -226,6 +235,11 @@ def _error(span: Mapping[str, Any]) -> str | None:
 
 def _kind(span: Mapping[str, Any]) -> str:
     return str(_attribute(span, "openinference.span.kind"))
+
+
+def _is_step(span: Mapping[str, Any]) -> bool:
+    """Return whether a span is a step of smolagents: spans without a kind are CHAIN as well."""
+    return _kind(span) == "CHAIN" and _STEP.fullmatch(span["name"]) is not None
 
 
 def _is_agents(span: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import scipy.stats
 
 from pytest_smoltrace import cli
 from pytest_smoltrace.commands import comparison_report
-from pytest_smoltrace.commands.compare import COMPARE
+from pytest_smoltrace.comparing.stored_steps import stored_steps
 
 LOADED = (scipy.stats, comparison_report)
 """Modules of which pytester would drop those that it saw imported; numpy loads only once."""
@@ -54,10 +54,8 @@ PARTED = {
 
 
 @pytest.fixture
-def compare(monkeypatch, capsys):
+def compare(capsys):
     """Return a function that runs the command and gives exit code and both outputs."""
-    others = (command for command in cli.COMMANDS if command.name != "compare")
-    monkeypatch.setattr(cli, "COMMANDS", (*others, COMPARE))
 
     def run(*args):
         capsys.readouterr()  # of the sessions before
@@ -225,3 +223,20 @@ def test_scipy_is_imported_by_the_command_alone():
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert not {"scipy", "numpy", "pyarrow"} & set(done.stdout.split())
+
+
+def test_the_steps_take_what_the_attempt_took(suite):
+    source = SUITE.format(did=AFTER)
+    done = suite("--smoltrace-agent-type=both", source=source)
+    (directory,) = done.runs
+    rows = done.rows("results")
+    steps = stored_steps(directory, [row["trace_id"] for row in rows])
+    took = {name: sum(step.tokens for step in found) for name, found in steps.items()}
+    assert took == {row["trace_id"]: row["gen_ai.usage.total_tokens"] for row in rows}
+    tools = {
+        name: [s.name for s in found if s.kind == "tool"] + ["final_answer"]
+        for name, found in steps.items()
+    }
+    answered = {row["trace_id"]: row["tools_used"] for row in rows if row["final_answer_called"]}
+    assert len(answered) > 9
+    assert {name: tools[name] for name in answered} == answered

@@ -40,7 +40,7 @@ class Trace:
 
     def step(self, agent, *, error=None, output=None, ms=10.0):
         return self.add(
-            agent, "Step", "CHAIN", error=error, ms=ms, attributes={"output.value": output}
+            agent, "Step 1", "CHAIN", error=error, ms=ms, attributes={"output.value": output}
         )
 
     def llm(self, parent, text=None, *, calls=(), tokens=110, cost=0.25, role="agent", error=None):

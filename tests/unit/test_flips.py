@@ -256,3 +256,11 @@ def test_more_than_is_shown_is_counted():
     dicts = [flip.as_dict() for flip in flips(session(run(now)), session(run(before)))]
     assert list(flip_lines(dicts, shown=1))[-1].strip() == "3 more, all with -v"
     assert len(list(flip_lines(dicts, shown=None))) == 8
+
+
+def test_runs_are_named_where_there_are_several():
+    before = session(run(passes("a", T)), run(passes("a", T), agent_type="code"))
+    now = session(run(passes("a", F)), run(passes("a", F), agent_type="code"))
+    told = list(flip_lines([flip.as_dict() for flip in flips(now, before)]))
+    assert told[0].startswith("newly failing  test_a.py::a [m, code agent]  1/1 -> 0/1")
+    assert told[2].startswith("newly failing  test_a.py::a [m, tool agent]  1/1 -> 0/1")

@@ -60,7 +60,10 @@ CLOSE = "1" * 26 + "0010"
 
 def test_models_against_the_best():
     head, worse, close = lines(WORSE, BEST, CLOSE)
-    assert head == "differences from m1, paired by case; p adjusted for 3 pairs (Holm)"
+    assert (
+        head
+        == "differences from m1, paired by case; p, not the intervals, adjusted for 3 pairs (Holm)"
+    )
     raw = {
         "worse": mcnemar(BEST, WORSE),
         "close": mcnemar(BEST, CLOSE),

@@ -183,6 +183,46 @@ def test_calls_without_an_agent():
     ]
 
 
+def test_what_a_tool_calls_is_charged_to_it():
+    trace = Trace()
+    step = trace.step(trace.agent(error="stopped"))
+    trace.llm(step, calls=[("ask", {})], tokens=100, cost=1.0)
+    tool = trace.tool(step, "ask", {}, "yes", ms=20.0)
+    trace.llm(tool, "yes", tokens=7, cost=0.5)
+    (step,) = steps_of(trace.spans)
+    assert (step.name, step.tokens, step.cost_usd) == ("ask", 107, 1.5)
+    assert step.duration_ms == 3.0 + 20.0  # the tool's time holds that of its call
+
+
+def test_an_agent_within_a_tool():
+    trace = Trace()
+    step = trace.step(trace.agent(error="stopped"))
+    trace.llm(step, calls=[("ask", {})])
+    tool = trace.tool(step, "ask", {}, "Rome")
+    answered(trace, trace.agent(tool, name="inner", answer="Rome"), "Rome")
+    assert told(trace) == [
+        ("tool", "ask", {}, "Rome", None, 1, None),
+        ("answer", "final_answer", None, "Rome", None, 1, "inner"),
+    ]
+    assert [step.tokens for step in steps_of(trace.spans)] == [110, 110]
+
+
+def test_spans_of_the_users_own_are_passed():
+    trace = Trace()
+    mine = trace.add(trace.call, "my block", "CHAIN")
+    agent = trace.agent(mine, answer="x")
+    other = trace.add(agent, "retries", "CHAIN")
+    step = trace.step(other)
+    wrapped = trace.add(step, "GET", "CHAIN")
+    trace.llm(wrapped, calls=[("look", {"city": "Oslo"})])
+    trace.tool(trace.add(step, "pool", "CHAIN"), "look", {"city": "Oslo"}, "a city")
+    assert told(trace) == [
+        ("tool", "look", {"city": "Oslo"}, "a city", None, 1, None),
+        ("answer", "final_answer", None, "x", None, None, None),
+    ]
+    assert [step.tokens for step in steps_of(trace.spans)] == [110, 0]
+
+
 def test_hidden_content_is_unknown():
     trace = Trace()
     step = trace.step(trace.agent(error="stopped"))
