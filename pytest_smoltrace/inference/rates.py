@@ -57,6 +57,14 @@ def compare_rates(
     table = table[(table[:, 1] > 0) & (table[:, 3] > 0)]
     if not len(table):
         return _nothing()
+    asked = {"alpha": alpha, "power": power, "margin": margin}
+    return _compared(table, shift=shift, interval=interval, **asked)
+
+
+def _compared(
+    table: Ints, *, alpha: float, power: float, margin: float, shift: float, interval: bool
+) -> Comparison:
+    """Return the comparison of rows of successes and trials, those of the baseline first."""
     rates_b, rates_c = table[:, 0] / table[:, 1], table[:, 2] / table[:, 3]
     units, base = _units(table)
     d = np.sort((rates_c - rates_b) if units is None else units / base)

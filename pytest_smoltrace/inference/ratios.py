@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Literal
 
@@ -17,14 +17,11 @@ from pytest_smoltrace.inference.factors import (
     detectable_factor,
     trials_for_factor,
 )
+from pytest_smoltrace.inference.paired_figures import LARGEST, Figures, log_ratio, width_of
 from pytest_smoltrace.inference.resampling import (
     SEED,
-    Attempts,
-    attempts_of,
     chunks,
     draws_for,
-    quantile,
-    quantile_of,
     resampled,
     weighted_quantile,
 )
@@ -39,9 +36,6 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int32]
     Pairs = Sequence[tuple[Sequence[float], Sequence[float]]]
     Kept = list[tuple[list[float], list[float]]]
-
-LARGEST = 1e6
-"""Ratio that stands for one with 0 below it; its inverse for one with 0 above it."""
 
 
 def compare_values(
@@ -74,23 +68,33 @@ def compare_values(
     kept = sorted((sorted(b), sorted(c)) for b, c in pairs if _usable(b) and _usable(c))
     if not kept:
         return _nothing(worse)
-    figures = _Figures.of(kept, aggregate)
-    draws = draws or draws_for(figures.width)
+    asked = {"factor": factor, "alpha": alpha, "power": power}
+    return _compared(Figures.of(kept, aggregate), worse, draws, **asked)
+
+
+def _compared(
+    figures: Figures,
+    worse: Literal["higher", "lower"],
+    draws: int | None,
+    *,
+    factor: float,
+    alpha: float,
+    power: float,
+) -> Comparison:
+    """Return the comparison of a figure of cases that both sides have."""
+    kept = figures.kept
+    draws = draws or draws_for(width_of(figures))
     sign = 1.0 if worse == "higher" else -1.0
     limit = sign * math.log(factor)
     p_value, method = _p_value(figures, sign, min(0.0, limit), draws)
     error, ends = _bootstrapped(figures, draws)
     value_b, value_c = figures.as_they_are()
-    estimate = float(_log_ratio(np.array([value_b]), np.array([value_c]))[0])
+    estimate = float(log_ratio(np.array([value_b]), np.array([value_c]))[0])
     size = FactorSize(
         error=error, cases=len(kept), trials=_trials(kept), by_trials=_by_trials(kept)
     )
-    detectable = detectable_factor(size, alpha=alpha, power=power)
-    asked = {"factor": math.exp(limit), "alpha": alpha, "power": power}
-    short = detectable > asked["factor"]
-    scale = len(kept) if aggregate == "sum" else 1
-    return Comparison(
-        kind="ratio",
+    return replace(
+        _seen(size, factor=math.exp(limit), alpha=alpha, power=power),
         worse=worse,
         estimate=math.exp(estimate),
         low=None if ends is None else math.exp(ends[0]),
@@ -99,14 +103,23 @@ def compare_values(
         worst=_worst(estimate, sign, size, alpha),
         p_value=p_value,
         method=method,
-        detectable=detectable,
-        cases=len(kept),
         baseline_trials=sum(len(b) for b, _ in kept),
         candidate_trials=sum(len(c) for _, c in kept),
-        baseline_value=value_b * scale,
-        candidate_value=value_c * scale,
-        needs_cases=cases_for_factor(size, **asked) if short else None,
-        needs_trials=trials_for_factor(size, **asked) if short else None,
+        baseline_value=value_b * figures.scale,
+        candidate_value=value_c * figures.scale,
+    )
+
+
+def _seen(size: FactorSize, *, factor: float, alpha: float, power: float) -> Comparison:
+    """Return a comparison that only tells what it can see, and needs to see a factor."""
+    detectable = detectable_factor(size, alpha=alpha, power=power)
+    asked = {"factor": factor, "alpha": alpha, "power": power}
+    return replace(
+        _nothing("higher"),
+        cases=size.cases,
+        detectable=detectable,
+        needs_cases=cases_for_factor(size, **asked) if detectable > factor else None,
+        needs_trials=trials_for_factor(size, **asked) if detectable > factor else None,
     )
 
 
@@ -134,64 +147,7 @@ def _nothing(worse: Literal["higher", "lower"]) -> Comparison:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Figures:
-    """The aggregate of both sides under weights of the cases."""
-
-    kept: Kept
-    means: Floats
-    """For each case the mean of either side."""
-    q: float | None
-    """Fraction of the quantile; None where the aggregate is the mean over cases."""
-    by_case: bool
-    """Whether the test is of the cases' log-ratios."""
-    baseline: Attempts
-    candidate: Attempts
-
-    @classmethod
-    def of(cls, kept: Kept, aggregate: str) -> _Figures:
-        """Return the figures of an aggregate."""
-        return cls(
-            kept=kept,
-            means=np.array([[math.fsum(side) / len(side) for side in sides] for sides in kept]),
-            q=quantile_of(aggregate),
-            by_case=aggregate in ("mean", "sum", "median"),
-            baseline=attempts_of([b for b, _ in kept]),
-            candidate=attempts_of([c for _, c in kept]),
-        )
-
-    @property
-    def width(self) -> int:
-        """Numbers that one row of weights takes."""
-        return max(self.baseline.values.size, self.candidate.values.size)
-
-    def log_ratios(self, weights: Ints) -> Floats:
-        """Return the logarithm of candidate over baseline for each row of weights."""
-        return _log_ratio(*self._both(weights))
-
-    def as_they_are(self) -> tuple[float, float]:
-        """Return the figure of the baseline and of the candidate."""
-        baseline, candidate = self._both(np.ones((1, len(self.kept)), dtype=np.int32))
-        return float(baseline[0]), float(candidate[0])
-
-    def _both(self, weights: Ints) -> tuple[Floats, Floats]:
-        if self.q is not None:
-            baseline = quantile(self.baseline, weights, self.q)
-            return baseline, quantile(self.candidate, weights, self.q)
-        found = (weights @ self.means) / weights.sum(axis=1, keepdims=True)
-        return found[:, 0], found[:, 1]
-
-
-def _log_ratio(baseline: Floats, candidate: Floats) -> Floats:
-    """Return ln(candidate / baseline), 0 where both are 0, held within that of `LARGEST`."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(candidate) - np.log(baseline)
-    bound = math.log(LARGEST)
-    held: Floats = np.clip(np.nan_to_num(logs, nan=0.0, posinf=bound, neginf=-bound), -bound, bound)
-    return held
-
-
-def _p_value(figures: _Figures, sign: float, limit: float, draws: int) -> tuple[float, str]:
+def _p_value(figures: Figures, sign: float, limit: float, draws: int) -> tuple[float, str]:
     """Return the one-sided p-value of a ratio that is no worse, and the name of its test."""
     if figures.by_case:
         ratios = _case_ratios(figures.kept)
@@ -225,7 +181,7 @@ def _log(value: float) -> float:
     return math.log(value) if value else -math.inf
 
 
-def _swapped(figures: _Figures, draws: int, factor: float) -> Floats:
+def _swapped(figures: Figures, draws: int, factor: float) -> Floats:
     """Return log-ratios of the quantile with the sides of random cases swapped.
 
     The baseline is first multiplied by `factor`, the ratio of which the p-value is.
@@ -243,16 +199,16 @@ def _swapped(figures: _Figures, draws: int, factor: float) -> Floats:
         swap = rng.integers(0, 2, (rows, figures.baseline.cases), dtype=np.int8).astype(np.bool_)
         candidate = (own[None, :] ^ swap[:, case]).astype(np.int32)
         high = weighted_quantile(values, candidate, figures.q)
-        found.append(_log_ratio(weighted_quantile(values, 1 - candidate, figures.q), high))
+        found.append(log_ratio(weighted_quantile(values, 1 - candidate, figures.q), high))
     return np.concatenate(found)
 
 
-def _bootstrapped(figures: _Figures, draws: int) -> tuple[float, tuple[float, float] | None]:
+def _bootstrapped(figures: Figures, draws: int) -> tuple[float, tuple[float, float] | None]:
     """Return the standard error of the log-ratio and the ends of its 95 % interval."""
     cases = len(figures.kept)
     if cases < 2:  # noqa: PLR2004 - a spread takes two
         return math.inf, None
-    logs = resampled(figures.log_ratios, cases, figures.width, draws)
+    logs = resampled(figures.log_ratios, cases, width_of(figures), draws)
     low, high = np.quantile(logs, [0.025, 0.975])
     # Resamples of few cases vary less than the cases do.
     return float(logs.std()) * math.sqrt(cases / (cases - 1)), (float(low), float(high))
