@@ -52,8 +52,7 @@ def _commit(revision: str, rootdir: Path) -> str:
     inside = _git(rootdir, "rev-parse", "--git-dir")
     if inside.returncode:
         raise ConfigError(f"git does not work in {rootdir}: {_said(inside)}")
-    asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    found = _git(rootdir, *asked)
+    found = _git(rootdir, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     if found.returncode:
         raise ConfigError(
             f"revision {revision!r} is not in this clone; fetch it first with "

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from itertools import count
 
+import pyarrow as pa
 import pytest
 
 from pytest_smoltrace.baselines.comparable import match_run
@@ -101,6 +102,36 @@ def test_a_changed_case_is_found_though_others_came(pair, load):
     ours = {"cases": {"c1": "P", "new": "F"}, "demand": "do"}
     found = pair(ours, {"cases": {"c1": "P", "old": "P"}, "demand": "make"}, load=load)
     assert texts(found.mismatches) == [("suite", "suite (other demands in c1)")]
+
+
+def with_prompts(session, prompts, suite_hash):
+    """Return a session of one run that knows nothing but the prompts of its attempts."""
+    run = session.runs[0]
+    place = run.attempts.column_names.index("prompt")
+    column = pa.array(prompts, pa.string())
+    changed = replace(
+        run,
+        attempts=run.attempts.set_column(place, "prompt", column),
+        row={**run.row, "suite_hash": suite_hash},
+    )
+    return replace(session, runs=(changed,), directory=None)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "suite_hash", "changed"),
+    [
+        (["today is Tuesday", "do c2", "do c3"], "h1", set()),  # what was declared is the same
+        (["today is Tuesday", "do c2", "do c3"], "h2", {"c1"}),
+        ([None, "do c2", "do 3"], "h2", {"c3"}),  # nothing is known of what never ran
+    ],
+)
+def test_prompts_are_compared_where_they_are_known_and_may_have_changed(
+    tmp_path, prompts, suite_hash, changed
+):
+    session = load_directory(store(tmp_path))
+    candidate = with_prompts(session, prompts, suite_hash)
+    baseline = with_prompts(session, ["do c1", "do c2", "do c3"], "h1")
+    assert match_run(candidate.runs[0], candidate, baseline).changed == changed
 
 
 def test_of_a_summary_alone_only_the_hash_of_equal_suites_tells(pair):

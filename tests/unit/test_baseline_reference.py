@@ -225,7 +225,7 @@ def test_a_file_that_a_revision_lacks_may_come_later(look, repository):
 
 
 def test_an_unknown_revision_says_how_to_fetch_it(look, repository):
-    for revision in ("origin/main", "v9", "0" * 40, "--all", "-n1"):
+    for revision in ("origin/main", "v9", "0" * 40, "--all", "-n1", "--since=1"):
         refused(look, f"git:{revision}:b.json", "fetch-depth: 0", rootdir=repository)
 
 
