@@ -312,7 +312,8 @@ def test_swapped_sides_are_those_of_scipy(seed, aggregate):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_interval_of_a_ratio_is_the_bootstrap_of_scipy(seed):
-    pairs = latencies(seed, 30, 3, factor=1.2)
+    cases = 30 if seed % 2 else 5
+    pairs = latencies(seed, cases, 3, factor=1.2)
     b, c = (np.mean(side, axis=1) for side in zip(*pairs, strict=True))
 
     def statistic(x, y, axis):
@@ -323,12 +324,12 @@ def test_the_interval_of_a_ratio_is_the_bootstrap_of_scipy(seed):
     )
     found = compare_values(pairs, aggregate="mean", **RATIO)
     low, high = expected.confidence_interval
-    assert (math.log(found.low), math.log(found.high)) == pytest.approx((low, high), abs=0.012)
-    error = expected.standard_error * math.sqrt(30 / 29)
-    t = witness.t(29).ppf
+    assert (math.log(found.low), math.log(found.high)) == pytest.approx((low, high), abs=0.02)
+    error = expected.standard_error * math.sqrt(cases / (cases - 1))
+    t = witness.t(cases - 1).ppf
     assert math.log(found.detectable) == pytest.approx((t(0.95) + t(0.8)) * error, rel=0.05)
     worst = math.log(c.mean() / b.mean()) + t(0.95) * error
-    assert math.log(found.worst) == pytest.approx(worst, abs=0.01)
+    assert math.log(found.worst) == pytest.approx(worst, abs=0.02)
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "sum", "median", "p95"])
