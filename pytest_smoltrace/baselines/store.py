@@ -96,7 +96,10 @@ def write_summary(
     """
     session = load_directory(run)
     if file.exists() and not replace:
-        raise ConfigError(f"{file} exists already; replace it with: baseline promote --output")
+        raise ConfigError(
+            f"{file} exists already; replace it with: "
+            f"pytest-smoltrace baseline promote --output {file}"
+        )
     found = trust(session, _old_file(file, force=force)) if replace else Trust(against=(), notes=())
     _refuse(found, run, force=force)
     value = {**session.summary, "baseline": {"name": name, "demands": _demands(session)}}
