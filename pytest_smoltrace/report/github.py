@@ -98,18 +98,23 @@ def _figures(result: Mapping[str, Any]) -> Iterator[str]:
 def _newly_failing(
     summary: Mapping[str, Any], locations: Mapping[str, tuple[str, int | None]]
 ) -> Iterator[str]:
+    kind = "error" if (summary["gates"] or {}).get("status") == "failed" else "warning"
     for flip in flips_of(summary, NEWLY_FAILING):
         side, parted = flip["candidate"], flip["divergence"]
         name = named(flip["nodeid"] or flip["case_id"])
-        message = f"{name} passes {side['passed']} of {side['trials']} trials"
-        before = flip["baseline"]
-        message += f", {before['passed']} of {before['trials']} in the baseline"
+        message = f"{name} {_told(side)}, {_told(flip['baseline'])} in the baseline"
         if side["error_type"]:
             message += f" ({one_line(side['error_type'])})"
         if parted is not None:
             message += f"; {one_line(parted['text'], 400)}"
         file, line = locations.get(flip["nodeid"] or "", (None, None))
-        yield command("error", message, title="Newly failing", file=file, line=line)
+        yield command(kind, message, title="Newly failing", file=file, line=line)
+
+
+def _told(side: Mapping[str, Any]) -> str:
+    if side["trials"] == 1:
+        return "passed" if side["passed"] else "failed"
+    return f"passed {side['passed']} of {side['trials']} trials"
 
 
 def command(

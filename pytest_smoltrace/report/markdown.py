@@ -51,7 +51,7 @@ def _blocks(summary: Mapping[str, Any], *, gates: int, flips: int, cases: int) -
     parts = (
         verdict_part.headline(summary),
         verdict_part.gate_table(summary, gates),
-        verdict_part.undecided(summary, gates),
+        verdict_part.reasons(summary, gates),
         cases_part.leaderboard(summary, gates),
         *flips_part.flips(summary, flips),
         cases_part.unscored(summary, cases),

@@ -106,12 +106,12 @@ def gate_table(summary: Mapping[str, Any], most: int) -> Block | None:
     several = len({(r["model"], r["agent_type"]) for r in results if r["model"]}) > 1
     paired = any(r["baseline"] is not None or r["comparison"] for r in results)
     names = ["", "Gate", *(["Run"] if several else [])]
-    numbers = ["Value (95 %)", "Limit", *(["Baseline", "Difference"] if paired else []), "Cases"]
+    numbers = ["Value", "Limit", *(["Baseline", "Difference"] if paired else [])]
     columns = (
         f"{_line([*names, *numbers])}\n{_line(['---'] * len(names) + ['---:'] * len(numbers))}"
     )
     rows = [_row(result, several=several, paired=paired) for result in results]
-    return Block(head="#### Gates", columns=columns, rows=rows, most=most)
+    return Block(head="#### Gates, with 95 % intervals", columns=columns, rows=rows, most=most)
 
 
 def _urgency(result: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -127,7 +127,7 @@ def _row(result: Mapping[str, Any], *, several: bool, paired: bool) -> str:
     if paired:
         cells.append(_kept(format_value(result["baseline"], result["unit"])))
         cells.append(_stacked(figures.difference(result["comparison"])))
-    return _line([*cells, count(result["cases"]) if result["cases"] else UNKNOWN])
+    return _line(cells)
 
 
 def _limit(result: Mapping[str, Any]) -> str:
@@ -144,18 +144,16 @@ def _kept(text: str) -> str:
 
 def _stacked(text: str) -> str:
     """Return a figure with its interval below it."""
-    return _kept(text.replace(" (", "<br>("))
+    return _kept(text.replace(" (", "<br>").removesuffix(")"))
 
 
 def _gate(result: Mapping[str, Any]) -> str:
-    """Return what a gate asks for, and why it came to its status."""
+    """Return what a gate asks for, with its name where that says more."""
     name, text = named(result["name"]), named(result["expression"])
-    shown = code(text) if name == text else f"{prose(name)}: {code(text)}"
-    if result["level"] == "warn":
-        shown += " (warns only)"
-    if result["reason"]:
-        shown += f"<br>{prose(one_line(result['reason']))}"
-    return shown
+    shown = code(text) if text.startswith(name) else f"{prose(name)}: {code(text)}"
+    notes = ["warns only"] if result["level"] == "warn" else []
+    notes += [f"{count(result['cases'])} cases"] if result["cases"] else []
+    return "<br>".join([shown, ", ".join(notes)] if notes else [shown])
 
 
 def run_name(model: str | None, agent_type: str | None) -> str:
@@ -172,24 +170,33 @@ def sign(result: Mapping[str, Any]) -> str:
     return "?" if result["status"] == Status.INCONCLUSIVE else "!"
 
 
-def undecided(summary: Mapping[str, Any], most: int) -> Block | None:
-    """Return why comparisons are inconclusive, and what would be enough."""
-    results = (summary["gates"] or {}).get("results", ())
-    rows = [_why(r) for r in results if r["status"] == Status.INCONCLUSIVE and r["comparison"]]
-    if not rows:
-        return None
-    meaning = "Neither a regression nor its absence can be told from this many cases."
-    return Block(head=f"#### Why INCONCLUSIVE\n\n{meaning}", rows=rows, most=most)
+def reasons(summary: Mapping[str, Any], most: int) -> Block | None:
+    """Return why gates are not green, and what would be enough where they are inconclusive."""
+    results = sorted((summary["gates"] or {}).get("results", ()), key=_urgency)
+    rows = [_why(r) for r in results if r["status"] != Status.PASS and _is_explained(r)]
+    return Block(head="#### Why", rows=rows, most=most) if rows else None
+
+
+def _is_explained(result: Mapping[str, Any]) -> bool:
+    return bool(result["reason"] or result["comparison"])
 
 
 def _why(result: Mapping[str, Any]) -> str:
-    seen = result["comparison"]
-    name = span(named(result["name"]))
     of = f" of {span(named(result['model'], 60))}" if result["model"] else ""
+    start = f"- {sign(result)} {span(named(result['name']))}{of}: "
+    if result["status"] == Status.INCONCLUSIVE and result["comparison"]:
+        return start + _undecided(result)
+    reason = result["reason"] or figures.difference(result["comparison"])
+    return start + prose(one_line(reason))
+
+
+def _undecided(result: Mapping[str, Any]) -> str:
+    """Return what a comparison of this size can tell, and what would be enough."""
+    seen = result["comparison"]
     trials = min(seen["candidate_trials"], seen["baseline_trials"])
-    size = f"{count(seen['cases'])} cases with {count(trials)} trial{'s' * (trials != 1)}"
+    size = f"{count(seen['cases'])} cases ({count(trials)} trials)"
     is_rate = seen["kind"] == "difference"
-    line = f"- {name}{of}: {figures.difference(seen)} over {size}. "
+    line = f"{figures.difference(seen)} over {size}: neither a regression nor its absence. "
     line += (
         f"{_detectable(seen['detectable'], is_rate=is_rate)}{_margin(result, is_rate=is_rate)}. "
     )

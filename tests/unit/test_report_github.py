@@ -116,7 +116,7 @@ def test_annotations_name_gates_and_newly_failing_cases():
     )
     _, place, message = found[2]
     assert (place["file"], place["line"]) == ("evals/test_geo.py", "12")
-    assert message.startswith(f"{name} passes 0 of 3 trials, 3 of 3 in the baseline (wrong_answer)")
+    assert message.startswith(f"{name} passed 0 of 3 trials, passed 3 of 3 trials in the")
     assert "called search with query=" in message
     assert "file" not in found[3][1]
     assert "line" not in found[3][1]
