@@ -85,8 +85,8 @@ class _Trace:
         for span in () if answered else self._below(run):
             if _is_step(span):
                 number += 1
-                rest.clear()
-                for step in self._of_chain(span, number, agent):
+                planned, rest = rest, []
+                for step in self._of_chain(span, number, agent, planned):
                     answered = answered or (step.kind == "answer" and step.agent == agent)
                     yield step
             elif _counted(span):
@@ -94,7 +94,13 @@ class _Trace:
         if not answered:
             yield from _own_end(run, rest, agent)
 
-    def _of_chain(self, chain: Mapping[str, Any], number: int, agent: str | None) -> Iterator[Step]:
+    def _of_chain(
+        self,
+        chain: Mapping[str, Any],
+        number: int,
+        agent: str | None,
+        planned: Sequence[Mapping[str, Any]],
+    ) -> Iterator[Step]:
         """Yield what one step of an agent came to: its calls, its code or its error."""
         below = list(self._below(chain))
         calls = [span for span in below if _counted(span)]
@@ -102,6 +108,7 @@ class _Trace:
         acts = [s for s in below if _kind(s) in ("TOOL", "AGENT") and _is_agents(s)]
         acts.sort(key=_asked(message))
         own_ms = chain["duration_ms"] - sum(span["duration_ms"] for span in (*calls, *acts))
+        calls = [*planned, *calls]
         for span in acts:
             yield from self._of_act(span, _act(span, number, agent, message), calls)
             calls = []

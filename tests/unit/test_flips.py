@@ -114,6 +114,10 @@ def test_the_worst_first():
     now += passes("better", F, F, T)
     order = [flip.case_id for flip in flips(session(run(now)), session(run(before)))]
     assert order == ["b", "z", "slightly", "better", "up"]
+    steeper = [*passes("a", T, T, T, T, F), *passes("b", T, T, T, F, F)]
+    whole = [*passes("a", T, T, T, T, T), *passes("b", T, T, T, T, T)]
+    falls = flips(session(run(steeper)), session(run(whole)))
+    assert [(flip.case_id, flip.kind) for flip in falls] == [("b", "worse"), ("a", "worse")]
     backwards = flips(session(run(now[::-1])), session(run(before[::-1])))
     assert [flip.case_id for flip in backwards] == order
 

@@ -81,6 +81,13 @@ def test_models_against_the_best():
     assert f", p {adjusted['close']:.2g}, 30 shared cases" in close
 
 
+def test_what_only_stands_without_the_correction_is_not_shown():
+    best, lower = "1" * 30, "0" * 6 + "1" * 24
+    assert mcnemar(best, lower) < 0.05 < 2 * mcnemar(best, lower)
+    assert lines(best, lower)[1].startswith("m1: lower: -20.0 pp")
+    assert lines(best, lower, best)[1].startswith("m1: no difference shown: -20.0 pp")
+
+
 def test_the_interval_is_that_of_scipy():
     """A bootstrap over cases: its ends agree with an independent one within its noise."""
     (_, told) = lines(BEST, WORSE)

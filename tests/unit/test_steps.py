@@ -143,6 +143,31 @@ def test_the_answer_at_the_step_limit():
     assert steps[1].tokens == 7
 
 
+def test_plans_are_charged_to_the_step_that_follows():
+    trace = Trace()
+    agent = trace.agent(answer="x")
+    trace.llm(agent, "the plan", tokens=5)
+    looked(trace, agent, "Rome")
+    answered(trace, agent, "x")
+    assert [step.tokens for step in steps_of(trace.spans)] == [115, 110]
+
+
+def test_a_plan_is_no_forced_answer():
+    trace = Trace()
+    agent = trace.agent(answer="x")
+    trace.llm(agent, "the plan")
+    looked(trace, agent, "Rome")
+    assert [step.name for step in steps_of(trace.spans)] == ["look", "final_answer"]
+
+
+def test_code_beside_a_tool_call_is_only_text():
+    trace = Trace()
+    step = trace.step(trace.agent(error="stopped"), output="a city")
+    trace.llm(step, "like <code>look()</code>", calls=[("look", {})])
+    trace.tool(step, "look", {}, "a city")
+    assert [step.kind for step in steps_of(trace.spans)] == ["tool"]
+
+
 def test_a_failed_run_has_no_answer():
     trace = Trace()
     looked(trace, trace.agent(answer=None, error="Error code: 400"), "Rome")
