@@ -145,7 +145,24 @@ class TestRateLimits:
         result = judged("success_rate >= baseline+2pp", gained, found(before))
         assert (result.status, result.limit) == (Status.PASS, 52)
         result = judged("success_rate >= baseline+2pp", before, found(before))
-        assert result.status is not Status.PASS
+        assert result.status is Status.REGRESSION
+        assert result.reason.startswith("+0.0 pp (95 % CI ")
+        assert result.reason.endswith("(asked +2.0 pp)")
+
+    def test_more_errors_are_worse(self):
+        gates = policy("error_rate <= baseline+5pp")
+        metric = replace(gates.gates[0].metric, table="rate")
+        gates = replace(gates, gates=(replace(gates.gates[0], metric=metric),))
+        broken = [
+            row | {"error_type": "tool_error" if n < 60 else None, "success": n >= 60}
+            for n, row in enumerate(cases(400, 400))
+        ]
+        sound = cases(400, 400)
+        (worse,) = evaluate(gates, stored(broken), found(sound)).results
+        (better,) = evaluate(gates, stored(sound), found(broken)).results
+        assert (worse.status, worse.value, worse.baseline) == (Status.REGRESSION, 15, 0)
+        assert (better.status, better.value, better.baseline) == (Status.PASS, 0, 15)
+        assert worse.margin == pytest.approx(0.05)
 
     def test_figures_of_whole_runs_are_compared_as_they_stand(self):
         sides = [
