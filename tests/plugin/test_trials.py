@@ -182,11 +182,12 @@ def test_case_ids_are_those_of_a_run_without_trials(suite, pytester):
 
 
 def test_all_cases_run_once_before_any_runs_twice(suite, pytester):
-    pytester.makepyfile(test_other=ONE + "\ndef test_more(ask):\n    ask('answer Rome')\n")
-    names = collected(suite, ONE, "--smoltrace-trials=3")
-    trials = [name[-2] for name in names]
-    assert trials == sorted(trials)
-    assert len(trials) == 9
+    twice = (
+        "\nimport pytest\n@pytest.mark.smoltrace(trials=2)\ndef test_twice(smoltrace_case): pass\n"
+    )
+    pytester.makepyfile(test_other=ONE + twice)
+    trials = [name[-2] for name in collected(suite, ONE, "--smoltrace-trials=3")]
+    assert "".join(trials) == "00011122"
 
 
 def test_a_stopped_session_has_whole_trials(suite):
