@@ -139,6 +139,7 @@ def test_a_warning_is_told_as_one():
     shown = lines(failed(blocks=False, level="warn"), status="warned")
     assert shown[0].startswith("FAIL quality (warn)  success_rate 50.0 % >= 80.0 %")
     assert shown[-1] == "gates: none of 1 failed (1 fail)"
+    assert lines(result(level="warn"))[0].startswith("PASS quality  success_rate")
 
 
 def test_the_last_line_counts():
