@@ -25,12 +25,20 @@ def comparison_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     Args:
         summary: The value of summary.json; nothing is said of a single run.
     """
+    told = paired_differences(summary)
+    if told is not None:
+        head, rows = told
+        yield line("differences", head)
+        yield from (line("", row) for row in rows)
+
+
+def paired_differences(summary: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+    """Return what is compared and one sentence a run; None where there is nothing to compare."""
     counts = scored_counts(summary)
     if len(counts) < _FEWEST or not _share_cases(counts):
-        return
+        return None
     if summary.get("cases_left_out"):
-        yield line("differences", "not computed: the summary does not hold all cases")
-        return
+        return "not computed: the summary does not hold all cases", []
     from pytest_smoltrace.inference.models import compare_models
 
     found = compare_models(counts)
@@ -40,8 +48,7 @@ def comparison_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         if pairs > 1
         else "two-sided p"
     )
-    yield line("differences", f"from {found[0].reference}, paired by case; {how}")
-    yield from (line("", _told(each)) for each in found)
+    return f"from {found[0].reference}, paired by case; {how}", list(map(_told, found))
 
 
 def scored_counts(summary: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, int]]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from pytest_smoltrace.comparing.leaderboard import paired_differences
 from pytest_smoltrace.error_types import CATEGORY, UNSCORED
 from pytest_smoltrace.formats import count, duration, usd
 from pytest_smoltrace.report import figures
@@ -32,6 +33,16 @@ def leaderboard(summary: Mapping[str, Any], most: int) -> Block | None:
     ranked = sorted(runs, key=lambda run: -(run["success_rate"] if run["num_tests"] else -1.0))
     rows = [_run_row(run) for run in ranked]
     return Block(head="#### Models", columns=_MODELS, rows=rows, most=most)
+
+
+def differences(summary: Mapping[str, Any], most: int) -> Block | None:
+    """Return how the models of a session differ from the best of them, paired by case."""
+    told = paired_differences(summary) if len(summary["runs"]) > 1 else None
+    if told is None:
+        return None
+    head, sentences = told
+    rows = [f"- {prose(sentence)}" for sentence in sentences]
+    return Block(head=f"Differences {prose(head)}", rows=rows, most=most)
 
 
 def _run_row(run: Mapping[str, Any]) -> str:

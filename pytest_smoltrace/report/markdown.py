@@ -53,6 +53,7 @@ def _blocks(summary: Mapping[str, Any], *, gates: int, flips: int, cases: int) -
         verdict_part.gate_table(summary, gates),
         verdict_part.reasons(summary, gates),
         cases_part.leaderboard(summary, gates),
+        cases_part.differences(summary, gates),
         *flips_part.flips(summary, flips),
         cases_part.unscored(summary, cases),
         cases_part.failed(summary, cases),

@@ -167,6 +167,19 @@ def test_several_models_are_ranked_with_their_intervals():
     assert ranked[3][2] == "-"
 
 
+def test_several_models_are_compared_case_by_case():
+    runs = [make.run("good", 8, 8, run_id="g"), make.run("bad|`x`", 0, 8, run_id="b")]
+    cases = [
+        make.case(f"test_{n}", run_id=run_id, case_id=f"test_{n}", success=run_id == "g")
+        for n in range(8)
+        for run_id in "gb"
+    ]
+    text = Page(step_summary(make.summary(runs=runs, cases=cases))).text
+    assert "Differences from good, paired by case; two-sided p" in text
+    # All eight changed one way: two-sided 2 / 2 ** 8.
+    assert re.search(r"bad\|`x`: lower: -100\.0 pp \(.*\), p 0\.0078, 8 shared cases", text), text
+
+
 @pytest.mark.parametrize(("write", "limit"), [(step_summary, SUMMARY_LIMIT),
                                               (pr_comment, COMMENT_LIMIT)])  # fmt: skip
 @pytest.mark.parametrize("hostile", [NASTY, "`|\\" * 40, "\U0001f600" * 200, "<details>" * 30])
