@@ -228,13 +228,13 @@ def fork_sessions(pytester, config, monkeypatch):
         config.add_cleanup(warmed.close)
     popen = pytester.popen
 
-    def start(cmdargs, stdout, stderr, stdin):
+    def start(cmdargs, stdout, stderr, stdin, **others):
         here, (*command, arguments) = Path.cwd(), (*cmdargs[:2], list(cmdargs[2:]))
         env = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{os.environ['PYTHONPATH']}"}
         is_pytest = command == [sys.executable, "-mpytest"] and stdin is pytester.CLOSE_STDIN
         process = warmed.process(here, env) if is_pytest else None
         if process is None:
-            return popen(cmdargs, stdout=stdout, stderr=stderr, stdin=stdin)
+            return popen(cmdargs, stdout=stdout, stderr=stderr, stdin=stdin, **others)
         with Path(os.devnull).open("rb") as nothing:
             files = (nothing.fileno(), stdout.fileno(), stderr.fileno())
             return process.start(arguments, cwd=here, env=env, files=files)
