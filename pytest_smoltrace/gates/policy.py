@@ -74,8 +74,7 @@ def _gates(judging: Judging) -> Iterator[Gate]:
     yield from given
     about = {gate.metric.column for gate in given}
     if judging.baseline is not None and NO_REGRESSIONS not in about:
-        # Alone, a baseline is a gate; beside gates, whoever wrote them chose what fails.
-        yield parse(NO_REGRESSIONS, level="warn" if given else "fail")
+        yield parse(NO_REGRESSIONS)
     if "valid" not in about:
         yield parse(VALID, name="valid")
     if judging.baseline is not None and "coverage" not in about:
