@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_smoltrace.baselines.demands import changed_cases
+from pytest_smoltrace.baselines.match import Match, Mismatch
 from pytest_smoltrace.sameness import setting_differences
 
 if TYPE_CHECKING:
@@ -24,60 +24,10 @@ _OF_TIMING = frozenset({"stream"})
 """Options that only figures of time depend on."""
 _OF_ELECTRICITY = frozenset({"country", "carbon_intensity", "power_price", "pue"})
 """Options that only what is computed from energy depends on."""
-_FROM_ENERGY = ("co2_emissions", "electricity_cost", "power_cost")
-"""How the columns begin that are computed from energy."""
 _LIVE = "live"
 _RECORDED = "recorded"
 _SHOWN = 3
 """Changed cases that are named; the others are counted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
-    """One way in which a baseline measured something else."""
-
-    word: str
-    """One of `option_values.MISMATCHES`, by which it can be allowed."""
-    text: str
-    """What differs, baseline first: `model (gpt-4o and gpt-4o-mini)`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """The run of a baseline that a run is compared with."""
-
-    run: MeasuredRun | None
-    """None when the baseline has none for it; `mismatches` says why."""
-    mismatches: tuple[Mismatch, ...] = ()
-    """What keeps all figures apart and is not allowed."""
-    timing: tuple[Mismatch, ...] = ()
-    """What keeps figures of time and energy apart and is not allowed."""
-    electricity: tuple[Mismatch, ...] = ()
-    """What keeps emissions and costs of electricity apart and is not allowed."""
-    allowed: tuple[Mismatch, ...] = ()
-    """Differences that the user allows."""
-    changed: frozenset[str] = frozenset()
-    """Cases of both that ask for something else now."""
-
-    def apart(self, column: str = "", *, timing: bool = False) -> tuple[Mismatch, ...]:
-        """Return what keeps a figure of both runs apart.
-
-        Args:
-            column: Column that the figure is of.
-            timing: Whether the figure is of time or energy.
-        """
-        electricity = self.electricity if column.startswith(_FROM_ENERGY) else ()
-        return (*self.mismatches, *(self.timing if timing else ()), *electricity)
-
-    def reason(self, column: str = "", *, timing: bool = False) -> str | None:
-        """Return why a figure cannot be compared and how to allow it, None when it can."""
-        found = self.apart(column, timing=timing)
-        if not found:
-            return None
-        words = dict.fromkeys(each.word for each in found)
-        said = "; ".join(each.text for each in found)
-        flags = " ".join(f"--smoltrace-allow-mismatch={word}" for word in words)
-        return f"{said}; allow it with {flags}"
 
 
 def match_run(
@@ -107,12 +57,15 @@ def match_run(
     ]
     timing = [*_hardware(run, other), *_settings(ours, theirs, _OF_TIMING.__contains__)]
     electricity = list(_settings(ours, theirs, _OF_ELECTRICITY.__contains__))
+    prices = list(_prices(run, other))
+    found = (*every, *timing, *electricity, *prices)
     return Match(
         run=other,
         mismatches=tuple(each for each in every if each.word not in allow),
         timing=tuple(each for each in timing if each.word not in allow),
         electricity=tuple(each for each in electricity if each.word not in allow),
-        allowed=tuple(each for each in (*every, *timing, *electricity) if each.word in allow),
+        prices=tuple(each for each in prices if each.word not in allow),
+        allowed=tuple(each for each in found if each.word in allow),
         changed=changed,
     )
 
@@ -121,8 +74,10 @@ def _counterpart(
     run: MeasuredRun, baseline: MeasuredSession, allow: Collection[str]
 ) -> MeasuredRun | None:
     """Return the run of the same model and agent type, or the one that stands in for it."""
+    alike = [r for r in baseline.runs if (r.model, r.agent_type) == (run.model, run.agent_type)]
     ranked = [
-        [r for r in baseline.runs if (r.model, r.agent_type) == (run.model, run.agent_type)],
+        alike,
+        [r for r in alike if r.row.get("provider") == run.row.get("provider")],
         [r for r in baseline.runs if r.agent_type == run.agent_type] if "model" in allow else [],
         [r for r in baseline.runs if r.model == run.model] if "agent_type" in allow else [],
     ]
@@ -202,6 +157,13 @@ def _settings(
         )
         for text in setting_differences(*kept):
             yield Mismatch(word="settings", text=text)
+
+
+def _prices(run: MeasuredRun, other: MeasuredRun) -> Iterator[Mismatch]:
+    """Yield the version of the price table where both are known and differ."""
+    ours, theirs = (side.row.get("price_table_version") for side in (run, other))
+    if _differ(theirs, ours):
+        yield Mismatch(word="settings", text=_pair("prices", theirs, ours))
 
 
 def _is_general(name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pytest_smoltrace.baselines.comparable import Match, match_run
+from pytest_smoltrace.baselines.comparable import match_run
 from pytest_smoltrace.comparing import lines as text
 from pytest_smoltrace.comparing.figures import (
     FIGURES,
@@ -17,7 +17,7 @@ from pytest_smoltrace.comparing.figures import (
     compared_rate,
     overlap,
 )
-from pytest_smoltrace.comparing.flips import flips_of
+from pytest_smoltrace.comparing.flips import flips
 from pytest_smoltrace.encoding import dumps
 from pytest_smoltrace.formats import aligned, counted, line
 from pytest_smoltrace.inference.decision import decide
@@ -26,6 +26,7 @@ from pytest_smoltrace.option_values import MISMATCHES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pytest_smoltrace.baselines.match import Match
     from pytest_smoltrace.comparing.flips import Flip
     from pytest_smoltrace.comparison import Comparison
     from pytest_smoltrace.measured.session import MeasuredRun, MeasuredSession
@@ -81,7 +82,7 @@ def compared(
         baseline=baseline,
         candidate=candidate,
         pairs=pairs,
-        flips=flips_of(matched, candidate, baseline),
+        flips=flips(matched, candidate, baseline),
         margin=margin,
     )
 
@@ -142,11 +143,7 @@ def _pair_lines(pair: Pair, margin: float) -> Iterator[str]:
         yield from aligned((text.HEAD, *rows))
         yield from _needs(pair.rate, pair.verdict, margin)
     match = pair.match
-    for said, why in (
-        ("differs", match.mismatches),
-        ("differs", match.timing),
-        ("allowed", match.allowed),
-    ):
+    for said, why in (("differs", match.differences), ("allowed", match.allowed)):
         for each in why:
             yield line(said, f"{each.text}{_advice(said, each.word)}")
 
@@ -171,9 +168,8 @@ def _cases(pair: Pair) -> str:
 
 def _doubt(pair: Pair, name: str) -> str:
     """Return why a ratio is not to be taken at its word, nothing where it is."""
-    if pair.match.mismatches:
-        return INCOMPARABLE
-    return INCOMPARABLE if name in TIMING and pair.match.timing else ""
+    apart = pair.match.apart(FIGURES[name], timing=name in TIMING)
+    return INCOMPARABLE if apart else ""
 
 
 def _needs(rate: Comparison, verdict: str, margin: float) -> Iterator[str]:
@@ -217,7 +213,7 @@ def _pair_value(pair: Pair) -> dict[str, Any]:
         "cases": None if pair.cases is None else asdict(pair.cases),
         "success_rate": None if pair.rate is None else asdict(pair.rate),
         **{name: asdict(each) for name, each in pair.figures.items()},
-        "differs": [asdict(each) for each in (*match.mismatches, *match.timing)],
+        "differs": [asdict(each) for each in match.differences],
         "allowed": [asdict(each) for each in match.allowed],
     }
 

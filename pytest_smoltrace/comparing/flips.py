@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_smoltrace.comparing.divergence import Divergence, divergence
-from pytest_smoltrace.comparing.pairing import Case, Trial, cases_of, paired_runs
+from pytest_smoltrace.comparing.pairing import Case, Trial, cases_of
 from pytest_smoltrace.comparing.stored_steps import stored_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
     from pytest_smoltrace.comparing.steps import Step
     from pytest_smoltrace.measured.session import MeasuredRun, MeasuredSession
@@ -97,23 +96,6 @@ class Flip:
 
 
 def flips(
-    candidate: MeasuredSession, baseline: MeasuredSession, *, allow: AbstractSet[str] = frozenset()
-) -> tuple[Flip, ...]:
-    """Return the cases that both sessions scored and that changed, the worst first.
-
-    Args:
-        candidate: The session that is judged.
-        baseline: The session that it is compared with.
-        allow: Differences that do not matter; those of `paired_runs`.
-
-    Raises:
-        JournalError: Traces that are there cannot be read.
-    """
-    pairs = paired_runs(candidate, baseline, allow=allow)
-    return flips_of(pairs, candidate, baseline)
-
-
-def flips_of(
     pairs: Iterable[tuple[MeasuredRun, MeasuredRun]],
     candidate: MeasuredSession,
     baseline: MeasuredSession,

@@ -1,4 +1,4 @@
-"""Pairs the runs of two sessions, and their attempts case by case."""
+"""The scored attempts of a run, case by case."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from collections.abc import Set as AbstractSet
 
-    from pytest_smoltrace.measured.session import MeasuredRun, MeasuredSession
+    from pytest_smoltrace.measured.session import MeasuredRun
 
-MODEL = "model"
-AGENT_TYPE = "agent_type"
 _COLUMNS = {
     "case_id": "case_id",
     "nodeid": "nodeid",
@@ -63,37 +60,6 @@ class Case:
     def of(self, *, passed: bool) -> list[Trial]:
         """Return the trials that succeeded, or those that did not."""
         return [trial for trial in self.trials if trial.success is passed]
-
-
-def paired_runs(
-    candidate: MeasuredSession, baseline: MeasuredSession, *, allow: AbstractSet[str] = frozenset()
-) -> Iterator[tuple[MeasuredRun, MeasuredRun]]:
-    """Yield the runs of a candidate, each with the run of the baseline that it is compared with.
-
-    Args:
-        candidate: The session that is judged.
-        baseline: The session that it is compared with.
-        allow: Differences that do not matter; `model` and `agent_type` let the only run that is
-            otherwise alike stand in.
-    """
-    for run in candidate.runs:
-        found = _counterpart(run, baseline, allow)
-        if found is not None:
-            yield run, found
-
-
-def _counterpart(
-    run: MeasuredRun, baseline: MeasuredSession, allow: AbstractSet[str]
-) -> MeasuredRun | None:
-    """Return the run of the same model and agent type, or the only one that stands in for it."""
-    kinds, models = MODEL in allow, AGENT_TYPE in allow
-    ranked = [
-        [r for r in baseline.runs if (r.model, r.agent_type) == (run.model, run.agent_type)],
-        [r for r in baseline.runs if kinds and r.agent_type == run.agent_type],
-        [r for r in baseline.runs if models and r.model == run.model],
-        [*baseline.runs] if kinds and models else [],
-    ]
-    return next((found[0] for found in ranked if len(found) == 1), None)
 
 
 def cases_of(run: MeasuredRun) -> Mapping[str, Case]:

@@ -18,7 +18,7 @@ from pytest_smoltrace.inference.holm import holm
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pytest_smoltrace.baselines.comparable import Match
+    from pytest_smoltrace.baselines.match import Match
     from pytest_smoltrace.baselines.reference import Found
     from pytest_smoltrace.gates.expression import Gate
     from pytest_smoltrace.gates.policy import Policy
@@ -39,7 +39,7 @@ def evaluate(
             settled(draft, policy, p) for draft, p in zip(drafts, corrected, strict=True)
         ),
         baseline=_used(found, matches.values()),
-        flips=_flips(candidate, session, policy),
+        flips=_flips(candidate, session, matches),
         partial=partial,
         compared=_compared(candidate, session),
         gate_only=policy.gate_only,
@@ -121,7 +121,7 @@ def _used(found: Found | None, matches: Iterable[Match]) -> BaselineUsed | None:
         session_id=session.session_id if session else None,
         place=session.place if session else None,
         missing=found.missing,
-        mismatches=_texts(each for m in every for each in (*m.mismatches, *m.timing)),
+        mismatches=_texts(each for m in every for each in m.differences),
         allowed=_texts(each for m in every for each in m.allowed),
     )
 
@@ -131,17 +131,18 @@ def _texts(mismatches: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _flips(
-    candidate: MeasuredSession, session: MeasuredSession | None, policy: Policy
+    candidate: MeasuredSession, session: MeasuredSession | None, matches: Mapping[str, Match]
 ) -> tuple[Mapping[str, Any], ...]:
     """Return the cases that changed; without their traces where those cannot be read."""
     if session is None:
         return ()
-    allow = policy.allow_mismatch
+    pairs = [
+        (run, match.run) for run in candidate.runs if (match := matches[run.run_id]).run is not None
+    ]
     try:
-        found = flips(candidate, session, allow=allow)
+        found = flips(pairs, candidate, session)
     except JournalError:
-        untraced = (replace(side, directory=None) for side in (candidate, session))
-        found = flips(*untraced, allow=allow)
+        found = flips(pairs, *(replace(side, directory=None) for side in (candidate, session)))
     return tuple(flip.as_dict() for flip in found)
 
 

@@ -14,7 +14,7 @@ from pytest_smoltrace.gates.selectors import RUN_KEYS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pytest_smoltrace.baselines.comparable import Match
+    from pytest_smoltrace.baselines.match import Match
     from pytest_smoltrace.baselines.reference import Found
     from pytest_smoltrace.gates.expression import Gate
     from pytest_smoltrace.gates.policy import Policy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_smoltrace.baselines.match import advice
 from pytest_smoltrace.gates import reasons
 from pytest_smoltrace.gates.draft import Draft, drafted
 from pytest_smoltrace.gates.relative import (
@@ -59,16 +60,12 @@ def incomparable(matter: Matter) -> str | None:
     match, metric = matter.match, matter.gate.metric
     if match is None:
         return None
-    found = [*match.mismatches, *(match.timing if metric.timing else ())]
+    found = [*match.apart(metric.column, timing=metric.timing)]
     if metric.live_only and match.run is not None:
         # Replayed attempts are left out, so that what is left was made in the same way.
         found = [each for each in found if each.word != _REPLAY]
-    if not found:
-        return None
-    said = "; ".join(each.text for each in found)
-    words = dict.fromkeys(each.word for each in found)
-    allow = " ".join(f"--smoltrace-allow-mismatch={word}" for word in words)
-    return f"baseline and run differ in {said}; allow it with {allow}"
+    said = advice(found)
+    return said and f"baseline and run differ in {said}"
 
 
 def _paired(matter: Matter, ours: Population, theirs: Population) -> Draft:

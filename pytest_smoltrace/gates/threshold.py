@@ -77,8 +77,8 @@ def _baseline(matter: Matter) -> float | None:
     match = matter.match
     if match is None or match.run is None or matter.gate.metric.aggregate == "sum":
         return None
-    timing = matter.gate.metric.timing
-    if match.reason(timing=timing) or matter.gate.metric.table == "leaderboard":
+    metric = matter.gate.metric
+    if match.apart(metric.column, timing=metric.timing) or metric.table == "leaderboard":
         return None
     ours = matter.known(matter.ours)
     if not ours <= matter.known(matter.theirs):

@@ -9,7 +9,9 @@ import pytest
 
 from pytest_smoltrace.baselines.comparable import match_run
 from pytest_smoltrace.baselines.demands import DEMANDS_NAME, demands_of
+from pytest_smoltrace.baselines.match import advice
 from pytest_smoltrace.measured.load import load_directory, load_parquet, load_summary
+from tests.unit.measured_factory import cases, run, session
 from tests.unit.stored_run import store
 
 
@@ -50,7 +52,7 @@ def test_equal_runs_have_no_mismatch(pair):
     assert found.run.run_id == "b"
     assert (found.mismatches, found.timing, found.allowed) == ((), (), ())
     assert found.changed == frozenset()
-    assert found.reason() is found.reason(timing=True) is None
+    assert advice(found.apart()) is advice(found.apart(timing=True)) is None
 
 
 def test_runs_are_paired_by_model_and_agent_type(pair):
@@ -64,7 +66,9 @@ def test_another_model_is_incomparable_until_it_is_allowed(pair):
     found = pair(ours, theirs)
     assert found.run is None
     assert texts(found.mismatches) == [("model", "model (m-1 and m-2)")]
-    assert found.reason() == ("model (m-1 and m-2); allow it with --smoltrace-allow-mismatch=model")
+    assert advice(found.apart()) == (
+        "model (m-1 and m-2); allow it with --smoltrace-allow-mismatch=model"
+    )
 
 
 def test_an_allowed_model_is_compared_and_said(pair):
@@ -162,7 +166,7 @@ def test_settings_that_figures_depend_on_are_compared(pair):
         ("settings", "--smoltrace-temperature (0.31 and 0.9)"),
         ("settings", "--smoltrace-seed (5 and 6)"),
     ]
-    assert found.reason().endswith("--smoltrace-allow-mismatch=settings")
+    assert advice(found.apart()).endswith("--smoltrace-allow-mismatch=settings")
 
 
 def test_settings_are_not_known_of_a_results_table_alone(pair):
@@ -180,20 +184,64 @@ def test_names_and_places_are_no_settings(pair):
 def test_streaming_matters_to_timing_alone(pair):
     found = pair({"config": {"stream": False}})
     assert (found.mismatches, found.electricity) == ((), ())
-    assert found.reason() is None
+    assert advice(found.apart()) is None
     assert texts(found.timing) == [("settings", "--smoltrace-stream (True and False)")]
-    assert "--smoltrace-stream" in found.reason("execution_time_ms", timing=True)
+    assert "--smoltrace-stream" in advice(found.apart("execution_time_ms", timing=True))
 
 
 def test_electricity_matters_to_what_is_computed_with_it(pair):
     found = pair({"config": {"pue": 1.5}})
     assert (found.mismatches, found.timing) == ((), ())
     assert texts(found.electricity) == [("settings", "--smoltrace-pue (1.0 and 1.5)")]
-    assert found.reason("gpu_energy_wh", timing=True) is None
-    assert found.reason("co2_emissions_g") == (
+    assert advice(found.apart("gpu_energy_wh", timing=True)) is None
+    assert advice(found.apart("co2_emissions_g")) == (
         "--smoltrace-pue (1.0 and 1.5); allow it with --smoltrace-allow-mismatch=settings"
     )
     assert pair({"config": {"pue": 1.5}}, allow={"settings"}).electricity == ()
+
+
+def test_prices_matter_to_costs_of_calls_alone():
+    def priced(session, version):
+        runs = [
+            replace(run, row={**run.row, "price_table_version": version}) for run in session.runs
+        ]
+        return replace(session, runs=tuple(runs))
+
+    def found(ours, theirs, allow=()):
+        now, before = (priced(one, version) for version in (ours, theirs))
+        return match_run(now.runs[0], now, before, allow)
+
+    one = session(run(cases(2, 2)))
+    changed = found("2026-11-01", "2026-06-01")
+    assert changed.mismatches == ()
+    assert advice(changed.apart("gen_ai.usage.cost.total")) == (
+        "prices (2026-06-01 and 2026-11-01); allow it with --smoltrace-allow-mismatch=settings"
+    )
+    for column in ("", "gen_ai.usage.total_tokens", "electricity_cost_usd", "cost_known_tests"):
+        assert changed.apart(column, timing=True) == ()
+    for ours, theirs in (("a", "a"), ("a", None), (None, "a")):
+        assert found(ours, theirs).prices == ()
+    assert found("a", "b", {"settings"}).prices == ()
+    assert texts(found("a", "b", {"settings"}).allowed) == [("settings", "prices (b and a)")]
+
+
+def test_every_kind_of_difference_has_its_own_flag(pair):
+    found = pair({"config": {"seed": 6}}, {"environment": {"hardware": "CPU 64 vCPU"}})
+    assert advice(found.apart(timing=True)).endswith(
+        "allow it with --smoltrace-allow-mismatch=settings --smoltrace-allow-mismatch=hardware"
+    )
+
+
+def test_of_two_runs_of_a_model_the_one_of_its_provider_is_taken():
+    def served(*providers):
+        return session(
+            *(run(cases(2, 2), run_id=name, row={"provider": name}) for name in providers)
+        )
+
+    now = served("openai", "litellm")
+    for place in (0, 1):
+        found = match_run(now.runs[place], now, served("litellm", "openai"))
+        assert found.run.run_id == now.runs[place].run_id
 
 
 def test_hardware_matters_to_timing_alone(pair):
@@ -201,8 +249,8 @@ def test_hardware_matters_to_timing_alone(pair):
     found = pair(None, theirs)
     assert found.mismatches == ()
     assert texts(found.timing) == [("hardware", "hardware (CPU 64 vCPU and CPU 3 vCPU)")]
-    assert found.reason() is None
-    assert found.reason(timing=True).endswith("--smoltrace-allow-mismatch=hardware")
+    assert advice(found.apart()) is None
+    assert advice(found.apart(timing=True)).endswith("--smoltrace-allow-mismatch=hardware")
 
 
 def test_allowed_hardware_is_said(pair):
@@ -268,4 +316,4 @@ def test_a_baseline_without_a_run_says_so(tmp_path):
     session = load_directory(store(tmp_path))
     found = match_run(session.runs[0], session, replace(session, runs=()))
     assert found.run is None
-    assert found.reason().startswith("model (none and m-1)")
+    assert advice(found.apart()).startswith("model (none and m-1)")

@@ -64,8 +64,13 @@ def passes(case, *successes):
     return [row(case, success, trial) for trial, success in enumerate(successes)]
 
 
+def changes(now, before):
+    """Return the flips of the runs of two sessions, paired in their order."""
+    return flips(zip(now.runs, before.runs, strict=True), now, before)
+
+
 def found(before, now):
-    return {flip.case_id: flip.kind for flip in flips(session(run(now)), session(run(before)))}
+    return {flip.case_id: flip.kind for flip in changes(session(run(now)), session(run(before)))}
 
 
 T, F = True, False
@@ -112,13 +117,13 @@ def test_the_worst_first():
     before += passes("better", F, F, F)
     now = [*passes("up", T), *passes("slightly", T, T, F), *passes("z", F), *passes("b", F)]
     now += passes("better", F, F, T)
-    order = [flip.case_id for flip in flips(session(run(now)), session(run(before)))]
+    order = [flip.case_id for flip in changes(session(run(now)), session(run(before)))]
     assert order == ["b", "z", "slightly", "better", "up"]
     steeper = [*passes("a", T, T, T, T, F), *passes("b", T, T, T, F, F)]
     whole = [*passes("a", T, T, T, T, T), *passes("b", T, T, T, T, T)]
-    falls = flips(session(run(steeper)), session(run(whole)))
+    falls = changes(session(run(steeper)), session(run(whole)))
     assert [(flip.case_id, flip.kind) for flip in falls] == [("b", "worse"), ("a", "worse")]
-    backwards = flips(session(run(now[::-1])), session(run(before[::-1])))
+    backwards = changes(session(run(now[::-1])), session(run(before[::-1])))
     assert [flip.case_id for flip in backwards] == order
 
 
@@ -135,7 +140,7 @@ def test_the_worst_first():
     ],
 )
 def test_the_attempts_that_show_it(before, now, trials):
-    (flip,) = flips(session(run(passes("a", *now))), session(run(passes("a", *before))))
+    (flip,) = changes(session(run(passes("a", *now))), session(run(passes("a", *before))))
     assert (flip.baseline.trial, flip.candidate.trial) == trials
     assert flip.baseline.trace_id == f"a-{trials[0]}"
     worse = flip.rate_delta < 0
@@ -143,26 +148,11 @@ def test_the_attempts_that_show_it(before, now, trials):
     assert now[trials[1]] is not worse
 
 
-def test_runs_are_paired_by_model_and_agent_type():
-    before = session(run(passes("a", T)), run(passes("a", F), agent_type="code"))
-    now = session(run(passes("a", F), agent_type="code"), run(passes("a", F)))
-    (flip,) = flips(now, before)
-    assert (flip.run_id, flip.agent_type) == ("run-m-tool", "tool")
-
-
-@pytest.mark.parametrize(
-    ("allow", "number"), [(set(), 0), ({"model"}, 1), ({"agent_type"}, 0), ({"settings"}, 0)]
-)
-def test_another_model_when_allowed(allow, number):
-    before = session(run(passes("a", T), model="old"))
-    assert len(flips(session(run(passes("a", F))), before, allow=frozenset(allow))) == number
-
-
 def test_means_over_the_trials():
     unpriced = {"gen_ai.usage.cost.total": None}
     before = [row("a", T), row("a", T, 1, **{"gen_ai.usage.total_tokens": 200}, **unpriced)]
     now = [row("a", F, execution_time_ms=400.0, **unpriced), row("a", F, 1, **unpriced)]
-    (flip,) = flips(session(run(now)), session(run(before)))
+    (flip,) = changes(session(run(now)), session(run(before)))
     value = flip.as_dict()
     assert value["tokens_delta"] == 100 - 150
     assert value["cost_usd_delta"] is None
@@ -173,7 +163,7 @@ def test_means_over_the_trials():
 def test_columns_that_are_not_stored():
     table = run(passes("a", T)).attempts.select(["case_id", "trial", "scored", "success"])
     bare = session(replace(run([]), attempts=table))
-    (flip,) = flips(session(run(passes("a", F))), bare)
+    (flip,) = changes(session(run(passes("a", F))), bare)
     value = flip.as_dict()
     assert (value["tokens_delta"], value["baseline_trace_id"]) == (None, None)
     assert value["nodeid"] == "test_a.py::a"
@@ -199,7 +189,7 @@ def pair(folders, now, before, cases="a"):
     stored(folders[1], before)
     ours = run([one for case in cases for one in passes(case, F)])
     theirs = run([one for case in cases for one in passes(case, T)])
-    return flips(session(ours, directory=folders[0]), session(theirs, directory=folders[1]))
+    return changes(session(ours, directory=folders[0]), session(theirs, directory=folders[1]))
 
 
 def test_where_the_traces_part(folders):
@@ -238,7 +228,7 @@ def test_why_there_is_no_divergence(folders, now, before, reason):
 def test_a_baseline_without_traces(folders):
     stored(folders[0], {"a-0": wrong("x")})
     now = session(run(passes("a", F)), directory=folders[0])
-    (flip,) = flips(now, session(run(passes("a", T))))
+    (flip,) = changes(now, session(run(passes("a", T))))
     assert (flip.divergence, flip.reason) == (None, "the baseline has no traces")
 
 
@@ -257,7 +247,7 @@ def test_only_the_worst_are_explained(folders, monkeypatch):
 def test_more_than_is_shown_is_counted():
     before = [one for case in "abcd" for one in passes(case, T)]
     now = [one for case in "abcd" for one in passes(case, F)]
-    dicts = [flip.as_dict() for flip in flips(session(run(now)), session(run(before)))]
+    dicts = [flip.as_dict() for flip in changes(session(run(now)), session(run(before)))]
     assert list(flip_lines(dicts, shown=1))[-1].strip() == "3 more, all with -v"
     assert len(list(flip_lines(dicts, shown=None))) == 8
 
@@ -265,6 +255,6 @@ def test_more_than_is_shown_is_counted():
 def test_runs_are_named_where_there_are_several():
     before = session(run(passes("a", T)), run(passes("a", T), agent_type="code"))
     now = session(run(passes("a", F)), run(passes("a", F), agent_type="code"))
-    told = list(flip_lines([flip.as_dict() for flip in flips(now, before)]))
+    told = list(flip_lines([flip.as_dict() for flip in changes(now, before)]))
     assert told[0].startswith("newly failing  test_a.py::a [m, code agent]  1/1 -> 0/1")
     assert told[2].startswith("newly failing  test_a.py::a [m, tool agent]  1/1 -> 0/1")

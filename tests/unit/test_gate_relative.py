@@ -251,8 +251,55 @@ class TestValues:
         assert judgement.results[0].status is Status.PASS
         assert judgement.baseline.allowed == ("hardware (A and B)",)
 
+    def test_emissions_by_another_grid_are_incomparable_and_energy_is_not(self):
+        def judge(text, here, there):
+            rows = [row | {"gpu_energy_wh": 2.0} for row in spent()]
+            sides = []
+            for name, country in (("c", here), ("b", there)):
+                one = stored(rows, session_id=name, row={"config": {"country": country}})
+                emitted = pa.array([0.8] * len(rows))
+                table = one.runs[0].attempts.append_column("co2_emissions_g", emitted)
+                sides.append(replace(one, runs=(replace(one.runs[0], attempts=table),)))
+            base = Found(reference="b", session=sides[1])
+            return evaluate(policy(text), sides[0], base).results[0]
+
+        result = judge("co2 <= baseline*1.2", "SE", "PL")
+        assert result.status is Status.INCOMPARABLE
+        assert result.reason == (
+            "baseline and run differ in --smoltrace-country (PL and SE); "
+            "allow it with --smoltrace-allow-mismatch=settings"
+        )
+        assert judge("co2 <= baseline*1.2", "SE", "SE").status is Status.PASS
+        assert judge("energy <= baseline*1.2", "SE", "PL").status is Status.PASS
+        assert judge("co2 <= 1g", "SE", "PL").baseline is None
+
+    def test_costs_by_other_prices_are_incomparable_and_tokens_are_not(self):
+        rows = [row | {"gen_ai.usage.total_tokens": 100} for row in spent()]
+        sides = [
+            stored(rows, session_id=name, row={"price_table_version": prices})
+            for name, prices in (("b", "2026-06"), ("c", "2026-11"))
+        ]
+        both = policy("cost <= baseline*1.2", "tokens <= baseline*1.2")
+        judgement = evaluate(both, sides[1], Found(reference="b", session=sides[0]))
+        assert [r.status for r in judgement.results] == [Status.INCOMPARABLE, Status.PASS]
+        assert judgement.results[0].reason.startswith("baseline and run differ in prices (2026-06 ")
+        assert judgement.baseline.mismatches == ("prices (2026-06 and 2026-11)",)
+
 
 class TestPairing:
+    def test_flips_are_of_the_runs_that_the_gates_compare(self):
+        base = session(
+            run(cases(4, 4), model="m-0", agent_type="code", run_id="b"), session_id="base"
+        )
+        candidate = session(run(cases(2, 4), model="m-1", run_id="c"))
+        judgement = evaluate(
+            policy("no_regressions", allow_mismatch=frozenset({"model", "agent_type"})),
+            candidate,
+            Found(reference="b", session=base),
+        )
+        assert judgement.results[0].baseline == 100
+        assert [flip["case_id"] for flip in judgement.flips] == ["case-002", "case-003"]
+
     def test_a_run_is_compared_with_the_run_of_its_model(self):
         base = session(
             run(cases(10, 10), model="m-2", run_id="b-2"),
