@@ -37,6 +37,9 @@ class Comparison:
     """One-sided, of a candidate that is no worse than the baseline."""
     method: str
     """Test that gave the p-value."""
+    least_p: float = 0.0
+    """Smallest p-value that the test could have given, had all that differs differed for the
+    worse; 0 where it is not known."""
     detectable: float
     """Smallest worsening that a comparison of this size sees with the asked power: a fraction
     above 0 of the difference, a factor above 1 of the ratio (inf: none)."""

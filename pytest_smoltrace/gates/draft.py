@@ -37,6 +37,11 @@ class Draft:
         return self.result.comparison.p_value if self.result.comparison else None
 
     @property
+    def least_p(self) -> float:
+        """Smallest p-value that the comparison could have given, 0 where that is unknown."""
+        return self.result.comparison.least_p if self.result.comparison else 0.0
+
+    @property
     def is_corrected(self) -> bool:
         """Whether its p-value is one of those that are corrected together."""
         return self.p_value is not None and self.gate.level == "fail"
@@ -108,6 +113,8 @@ def _decided(
     reason = None
     if verdict is Verdict.INCONCLUSIVE:
         reason = reasons.inconclusive(comparison, margin)
+        if p_adjusted is not None and comparison.p_value <= alpha < p_adjusted:
+            reason = f"{reasons.corrected(comparison, p_adjusted)}; {reason}"
     elif verdict is Verdict.REGRESSION:
         p = comparison.p_value if p_adjusted is None else p_adjusted
         reason = reasons.regression(comparison, margin, p)

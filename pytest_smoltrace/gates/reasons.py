@@ -55,6 +55,16 @@ def size(comparison: Comparison) -> str:
     return f"{cases} x {' and '.join(f'{each:g}' for each in trials)} trials"
 
 
+def corrected(comparison: Comparison, p_adjusted: float) -> str:
+    """Say that only the other gates keep a change from being called real."""
+    alone, beside = _p(comparison.p_value), _p(p_adjusted)
+    return f"{alone} alone, but {beside} beside the other comparisons (Holm)"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value >= 0.0001 else "p < 0.0001"  # noqa: PLR2004
+
+
 def inconclusive(comparison: Comparison, margin: float) -> str:
     """Say what cannot be excluded, what could be seen, and what would be enough."""
     return f"{_excluded(comparison, margin)}: {_needs(comparison)}"
@@ -91,14 +101,13 @@ def _needs(comparison: Comparison) -> str:
 
 def regression(comparison: Comparison, margin: float, p_value: float) -> str:
     """Say how large the worsening is, and how sure."""
-    p = f"p = {p_value:.2g}" if p_value >= 0.0001 else "p < 0.0001"  # noqa: PLR2004
     if comparison.kind == "ratio":
         change, limit = factor(comparison.estimate), f"limit {factor(margin)}"
     else:
         change = signed_points(comparison.estimate)
         limit = f"margin {points(margin)}" if margin >= 0 else f"asked {signed_points(-margin)}"
     said = f"{change}{interval(comparison)} over {size(comparison)}"
-    return f"{said}, {p} by {comparison.method} ({limit})"
+    return f"{said}, {_p(p_value)} by {comparison.method} ({limit})"
 
 
 def interval(comparison: Comparison) -> str:

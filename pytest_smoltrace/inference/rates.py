@@ -84,6 +84,7 @@ def _compared(
         worst=_worst(estimate, spread, alpha),
         p_value=p_value,
         method=method,
+        least_p=0.0 if shift else 2.0 ** -int(np.count_nonzero(d)),
         detectable=detectable,
         cases=len(d),
         baseline_trials=int(table[:, 1].sum()),
