@@ -25,6 +25,8 @@ Counts = dict[str, tuple[int, int]]
 """Case -> how many of its trials have something, and how many trials it has."""
 _PERCENT = 100
 _ERROR_RATE, _VALID = "error_rate", "valid"
+OVER_COMPLETED = frozenset({_ERROR_RATE, _VALID})
+"""Rates of all completed attempts; the others are of those that were scored."""
 _PASSES: Mapping[str, Callable[[int, int, int], float | None]] = {
     "pass_at_1": pass_at_k,
     "pass_at_k": pass_at_k,

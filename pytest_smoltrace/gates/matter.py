@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_smoltrace.gates.figures import Figure, aggregate_figure, rate_figure
+from pytest_smoltrace.gates.figures import OVER_COMPLETED, Figure, aggregate_figure, rate_figure
 from pytest_smoltrace.gates.population import Population
 from pytest_smoltrace.gates.selecting import of_cases
 from pytest_smoltrace.gates.selectors import RUN_KEYS
@@ -102,7 +102,9 @@ class Matter:
         metric = self.gate.metric
         if metric.table == "results":
             return frozenset(rows.scored.values(metric.column))
-        return frozenset(rows.counts if metric.column != "valid" else rows.completed.cases)
+        if metric.column in OVER_COMPLETED:
+            return rows.completed.cases
+        return frozenset(rows.counts)
 
 
 def _of_run(column: str, run: MeasuredRun) -> Figure | None:

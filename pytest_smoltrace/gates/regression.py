@@ -31,7 +31,7 @@ def judged(matter: Matter) -> Draft:
     apart = _without_partner(matter)
     if apart is not None:
         return apart
-    if not matter.ours.scored.table.num_rows or not matter.known(matter.ours):
+    if not matter.known(matter.ours):
         return unknown(matter)
     if not matter.known(matter.theirs):
         return unknown(matter, of_baseline=True)
@@ -87,12 +87,27 @@ def _rates(
 ) -> Draft:
     gate, policy = matter.gate, matter.policy
     if gate.metric.table == "leaderboard":
-        return _plain(matter, figure, before, "figures of whole runs are compared without a test")
+        return _of_whole_runs(matter, figure, before)
     question = rate_question(gate, before.value, policy)
     comparison = compared_rates(gate, (ours, theirs), matter.k, question, policy)
     if comparison is None:
         return _plain(matter, figure, before, "compared without a test")
     return _open(matter, figure, before, comparison, question)
+
+
+def _of_whole_runs(matter: Matter, figure: Figure, before: Figure) -> Draft:
+    """Return the draft of figures that are over all attempts of their runs, whatever is shared."""
+    sizes = [(len(rows.cases), rows.table.num_rows) for rows in (matter.ours, matter.theirs)]
+    if matter.ours.cases == matter.theirs.cases and sizes[0] == sizes[1]:
+        said = "figures of whole runs are compared without a test"
+        return _plain(matter, figure, before, said)
+    (here, attempts), (there, earlier) = sizes
+    reason = (
+        f"{matter.gate.metric.column} is a figure of whole runs, and these are not of the same "
+        f"attempts: {attempts} of {here} cases here, {earlier} of {there} in the baseline"
+    )
+    status = Status.PARTIAL if matter.partial else Status.INCOMPARABLE
+    return drafted(matter.gate, matter.run, status, reason, notes=notes(matter))
 
 
 def _values(

@@ -7,9 +7,10 @@ import operator
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from pytest_smoltrace.error_types import VERDICTS
 from pytest_smoltrace.gates import reasons
 from pytest_smoltrace.gates.draft import Draft, drafted
-from pytest_smoltrace.gates.figures import aggregate_figure
+from pytest_smoltrace.gates.figures import aggregate_figure, shares
 from pytest_smoltrace.gates.verdicts import Status
 
 if TYPE_CHECKING:
@@ -134,11 +135,20 @@ def why(matter: Matter) -> str | None:
     metric = matter.gate.metric
     if metric.column == "valid":
         return f"{_not_scored(matter)} could not be scored{unscored(matter)}"
+    if metric.column == "error_rate":
+        return _errors(matter)
     if metric.table != "rate":
         return _extremes(matter)
     rows = matter.ours.scored.table
     failed = int(rows.num_rows) - sum(c for c, _ in matter.ours.counts.values())
-    return f"{failed} of {rows.num_rows} attempts failed{_kinds(matter, scored=True)}"
+    return f"{failed} of {rows.num_rows} attempts failed{_kinds(matter, lambda scored, _: scored)}"
+
+
+def _errors(matter: Matter) -> str:
+    found = shares(matter.gate.metric, matter.ours)
+    had, trials = (sum(counts[n] for counts in found.values()) for n in (0, 1))
+    kinds = _kinds(matter, lambda _, kind: kind not in VERDICTS)
+    return f"{had} of {trials} attempts ended in an error{kinds}"
 
 
 def _not_scored(matter: Matter) -> str:
@@ -148,15 +158,16 @@ def _not_scored(matter: Matter) -> str:
 
 def unscored(matter: Matter) -> str:
     """Return the error types of what was not scored, in brackets."""
-    return _kinds(matter, scored=False)
+    return _kinds(matter, lambda scored, _: not scored)
 
 
-def _kinds(matter: Matter, *, scored: bool) -> str:
+def _kinds(matter: Matter, belongs: Callable[[bool, str], bool]) -> str:
+    """Return the error types that belong, with their numbers, in brackets."""
     table = matter.ours.completed.table
     if not {"scored", "error_type"} <= {*table.column_names}:
         return ""
     rows = zip(table["scored"].to_pylist(), table["error_type"].to_pylist(), strict=True)
-    kinds = Counter(kind for each, kind in rows if each is scored and kind is not None)
+    kinds = Counter(kind for scored, kind in rows if kind is not None and belongs(scored, kind))
     named = [f"{kind} {n}" for kind, n in sorted(kinds.items(), key=lambda kn: (-kn[1], kn[0]))]
     return f" ({reasons.listed(named)})" if named else ""
 

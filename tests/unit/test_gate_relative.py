@@ -149,10 +149,24 @@ class TestRateLimits:
         assert result.reason.startswith("+0.0 pp (95 % CI ")
         assert result.reason.endswith("(asked +2.0 pp)")
 
+    def test_cases_that_only_failed_outside_the_agent_are_errors_too(self):
+        broken = [
+            attempt(f"case-{n:03}", success=False, scored=False, error_type="llm_timeout")
+            if n < 60
+            else attempt(f"case-{n:03}")
+            for n in range(400)
+        ]
+        result = judged("error_rate <= baseline+5pp", broken, found(cases(400, 400)))
+        assert (result.status, result.value, result.cases) == (Status.REGRESSION, 15, 400)
+        every = [row | {"scored": False, "error_type": "llm_auth"} for row in cases(0, 60)]
+        result = judged("error_rate <= baseline+5pp", every, found(cases(60, 60)))
+        assert (result.status, result.value) == (Status.REGRESSION, 100)
+        result = judged("error_rate <= 5%", broken, found(cases(400, 400)))
+        assert (result.status, result.baseline) == (Status.FAIL, 0)
+        assert result.reason == "60 of 400 attempts ended in an error (llm_timeout 60)"
+
     def test_more_errors_are_worse(self):
         gates = policy("error_rate <= baseline+5pp")
-        metric = replace(gates.gates[0].metric, table="rate")
-        gates = replace(gates, gates=(replace(gates.gates[0], metric=metric),))
         broken = [
             row | {"error_type": "tool_error" if n < 60 else None, "success": n >= 60}
             for n, row in enumerate(cases(400, 400))
@@ -175,6 +189,21 @@ class TestRateLimits:
         assert result.reason == "figures of whole runs are compared without a test"
         (result,) = evaluate(policy("wall_time_s <= baseline*1.3"), sides[1], base).results
         assert result.status is Status.PASS
+
+    def test_figures_of_whole_runs_of_other_attempts_are_not_compared(self):
+        whole = stored(cases(2, 4), session_id="b", row={"wall_time_s": 100.0})
+        base = Found(reference="b", session=whole)
+        gate = policy("wall_time_s <= baseline*1.2")
+        for rows, size in ((cases(2, 2), "2 of 2"), (cases(2, 4, trials=2), "8 of 4")):
+            part = stored(rows, row={"wall_time_s": 50.0})
+            (result,) = evaluate(gate, part, base).results
+            assert (result.status, result.blocks) == (Status.INCOMPARABLE, True)
+            assert result.reason == (
+                "wall_time_s is a figure of whole runs, and these are not of the same attempts: "
+                f"{size} cases here, 4 of 4 in the baseline"
+            )
+            (result,) = evaluate(gate, part, base, partial="selected by -k a").results
+            assert (result.status, result.blocks) == (Status.PARTIAL, False)
 
 
 def spent(factor=1.0, of=30, **facts):
