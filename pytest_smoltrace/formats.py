@@ -21,6 +21,12 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def cases_by_trials(cases: int, trials: int, attempts: int) -> str:
+    """Return how many cases ran how often: `20 cases x 3 trials`, up to 3 where some ran less."""
+    upto = "" if cases * trials == attempts else "up to "
+    return f"{counted(cases, 'case')} x {upto}{trials} trials"
+
+
 def usd(amount: float | None) -> str:
     """Return an amount in USD with three significant digits below one dollar."""
     if amount is None:

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.comparing.leaderboard import comparison_lines
-from pytest_smoltrace.formats import UNKNOWN, aligned, amount, count, duration, line, usd
+from pytest_smoltrace.formats import (
+    UNKNOWN,
+    aligned,
+    amount,
+    cases_by_trials,
+    count,
+    duration,
+    line,
+    usd,
+)
 from pytest_smoltrace.shortfall import exit_reason, failures, ranked, unscored_of
 
 if TYPE_CHECKING:
@@ -251,9 +260,8 @@ def _trials(run: Mapping[str, Any]) -> str:
     if trials <= 1:
         return ""
     cases, always = run["evaluated_prompts"], run["pass_hat_k"]
-    upto = "" if cases * trials == run["num_tests"] else "up to "
     reliable = "" if always is None else f", pass^{run['pass_k']} {100 * always:.1f} %"
-    return f", {count(cases)} cases x {upto}{trials} trials{reliable}"
+    return f", {cases_by_trials(cases, trials, run['num_tests'])}{reliable}"
 
 
 def _range(run: Mapping[str, Any]) -> str:

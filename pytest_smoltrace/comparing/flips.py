@@ -46,7 +46,8 @@ class Flip:
 
     `as_dict` gives these keys, and with them gates.json and the reports:
 
-    - case_id, nodeid, model, agent_type (of the candidate), run_id (of the candidate's run)
+    - case_id, nodeid (of the trial that is shown), model and agent_type (of the candidate),
+      run_id (of the candidate's run)
     - kind: newly failing (the majority of trials passed before and does not now), worse, better,
       newly passing
     - baseline, candidate: objects of passed, trials, trial, trace_id, error_type, error, tokens,
@@ -133,7 +134,7 @@ def _flip(run: MeasuredRun, now: Case, before: Case) -> Flip:
     )
     return Flip(
         case_id=now.case_id,
-        nodeid=now.nodeid or before.nodeid,
+        nodeid=trial.nodeid or earlier.nodeid,
         run_id=run.run_id,
         model=run.model,
         agent_type=run.agent_type,

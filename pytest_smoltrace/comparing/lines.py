@@ -59,9 +59,8 @@ def flip_lines(
     for flip in told:
         before, now = flip["baseline"], flip["candidate"]
         rates = f"{before['passed']}/{before['trials']} -> {now['passed']}/{now['trials']}"
-        name = flip["nodeid"] or flip["case_id"]
         of = f" [{flip['model']}, {flip['agent_type']} agent]" if several else ""
-        yield f"{flip['kind']:<14} {name}{of}  {rates}{deltas(flip)}"
+        yield f"{flip['kind']:<14} {flip['case_id']}{of}  {rates}{deltas(flip)}"
         yield f"{'':<14} {why(flip)}"
     if len(flips) > len(told):
         yield f"{'':<14} {len(flips) - len(told)} more, all with -v"
@@ -74,15 +73,22 @@ def why(flip: Mapping[str, Any]) -> str:
 
 
 def deltas(flip: Mapping[str, Any]) -> str:
-    """Return the known differences of a changed case in tokens, cost and time, in brackets."""
-    tokens, cost, took = (flip[f"{name}_delta"] for name in ("tokens", "cost_usd", "duration_ms"))
-    parts = [
-        None if tokens is None else f"{_sign(tokens)}{count(abs(round(tokens)))} tokens",
-        None if cost is None else f"{_sign(cost)}{usd(abs(cost))}",
-        None if took is None else f"{_sign(took)}{duration(abs(took))}",
-    ]
-    known = [part for part in parts if part is not None]
-    return f"  ({', '.join(known)})" if known else ""
+    """Return what a changed case takes more or less than it did, in brackets."""
+    known = ", ".join(moved(flip))
+    return f"  ({known})" if known else ""
+
+
+def moved(flip: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the differences of a changed case in tokens, cost and time, where there are any."""
+    tokens, cost, took = (
+        flip.get(f"{name}_delta") for name in ("tokens", "cost_usd", "duration_ms")
+    )
+    if tokens and round(tokens):
+        yield f"{_sign(tokens)}{count(abs(round(tokens)))} tokens"
+    if cost:
+        yield f"{_sign(cost)}{usd(abs(cost))}"
+    if took:
+        yield f"{_sign(took)}{duration(abs(took))}"
 
 
 def points(difference: float) -> str:
@@ -134,7 +140,7 @@ def figure(name: str, value: float | None) -> str:
 
 
 def _sign(value: float) -> str:
-    return "-" if value < 0 else "+" if value else ""
+    return "-" if value < 0 else "+"
 
 
 def _signed(value: float, digits: int) -> str:

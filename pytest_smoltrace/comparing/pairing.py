@@ -31,6 +31,7 @@ class Trial:
 
     number: int
     success: bool
+    nodeid: str | None
     trace_id: str | None
     error_type: str | None
     error: str | None
@@ -44,7 +45,6 @@ class Case:
     """The scored attempts at a case."""
 
     case_id: str
-    nodeid: str | None
     trials: list[Trial] = field(default_factory=list)
 
     @property
@@ -68,7 +68,7 @@ def cases_of(run: MeasuredRun) -> Mapping[str, Case]:
     for row in _rows(run):
         if row["scored"] and row["success"] is not None:
             case_id = str(row["case_id"])
-            case = found.setdefault(case_id, Case(case_id=case_id, nodeid=row["nodeid"]))
+            case = found.setdefault(case_id, Case(case_id=case_id))
             case.trials.append(
                 Trial(
                     number=row["trial"] or 0,

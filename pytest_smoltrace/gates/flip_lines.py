@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_smoltrace.comparing.lines import deltas
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -42,13 +44,13 @@ def _rest(count: int, shown: int) -> str:
 
 
 def _lines(flip: Mapping[str, Any], *, several: bool, said: bool) -> Iterator[str]:
-    """Yield which case it is, and the first step where its traces part."""
+    """Yield which case it is, what it takes more or less, and where its traces part."""
     of = [str(flip[key]) for key in ("model", "agent_type") if flip.get(key)]
     where = f" [{', '.join(of)}]" if several and of else ""
     now, before = flip["candidate"], flip["baseline"]
     error = f", {now['error_type']}" if now.get("error_type") else ""
     rates = f"{now['passed']}/{now['trials']}, was {before['passed']}/{before['trials']}"
-    yield f"  {flip['case_id']}{where}  {rates}{error}"
+    yield f"  {flip['case_id']}{where}  {rates}{error}{deltas(flip)}"
     parted = flip.get("divergence")
     why = parted["text"] if parted else flip.get("reason") if said else None
     if why:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.formats import count, duration, usd
+from pytest_smoltrace.comparing.lines import moved
+from pytest_smoltrace.formats import count
 from pytest_smoltrace.report.escaping import named, one_line, prose, span
 from pytest_smoltrace.report.fitting import Block
 
@@ -43,10 +44,11 @@ def flips(summary: Mapping[str, Any], most: int) -> Iterator[Block]:
 
 def _item(flip: Mapping[str, Any], *, several: bool) -> str:
     """Return a flip as an item of a list: the case, its rates, and where the traces part."""
-    name = span(named(flip["nodeid"] or flip["case_id"]))
+    name = span(named(flip["case_id"]))
     of = f" {span(named(flip['model'], 60))} {prose(flip['agent_type'] or '')}" if several else ""
     before, now = (_passes(flip[side]) for side in ("baseline", "candidate"))
-    lines = [f"- {name}{of}<br>{before} → **{now}**{_error(flip['candidate'])}{_moved(flip)}"]
+    moves = "".join(f", {each}" for each in moved(flip))
+    lines = [f"- {name}{of}<br>{before} → **{now}**{_error(flip['candidate'])}{moves}"]
     parted, reason = flip["divergence"], flip["reason"]
     if parted is not None:
         lines.append(_parting(str(parted["text"])))
@@ -73,25 +75,3 @@ def _passes(side: Mapping[str, Any]) -> str:
 
 def _error(side: Mapping[str, Any]) -> str:
     return f" ({prose(one_line(side['error_type']))})" if side["error_type"] else ""
-
-
-def _moved(flip: Mapping[str, Any]) -> str:
-    """Return what a trial takes more or less than it did."""
-    moved = ", ".join(_deltas(flip))
-    return f", {moved}" if moved else ""
-
-
-def _deltas(flip: Mapping[str, Any]) -> Iterator[str]:
-    tokens, dollars, took_ms = (
-        flip[key] for key in ("tokens_delta", "cost_usd_delta", "duration_ms_delta")
-    )
-    if tokens and round(tokens):
-        yield f"{_sign(tokens)}{round(abs(tokens)):,} tokens"
-    if dollars:
-        yield f"{_sign(dollars)}{usd(abs(dollars))}"
-    if took_ms:
-        yield f"{_sign(took_ms)}{duration(abs(took_ms))}"
-
-
-def _sign(number: float) -> str:
-    return "-" if number < 0 else "+"

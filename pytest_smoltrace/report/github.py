@@ -43,7 +43,7 @@ def _regression(gates: Mapping[str, Any] | None) -> str:
     found = [
         result["status"]
         for result in (gates or {}).get("results", ())
-        if result["expression"] == "no_regressions"
+        if result["expression"].partition(" ")[0] == "no_regressions"
     ]
     order = (Status.REGRESSION, Status.INCONCLUSIVE, Status.PASS)
     others = [status for status in found if status not in order]
@@ -101,7 +101,7 @@ def _newly_failing(
     kind = "error" if (summary["gates"] or {}).get("status") == "failed" else "warning"
     for flip in flips_of(summary, NEWLY_FAILING):
         side, parted = flip["candidate"], flip["divergence"]
-        name = named(flip["nodeid"] or flip["case_id"])
+        name = named(flip["case_id"])
         message = f"{name} {_told(side)}, {_told(flip['baseline'])} in the baseline"
         if side["error_type"]:
             message += f" ({one_line(side['error_type'])})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pytest_smoltrace.formats import UNKNOWN, count
+from pytest_smoltrace.formats import UNKNOWN, cases_by_trials, count
 from pytest_smoltrace.gates.units import format_value
 from pytest_smoltrace.gates.verdicts import Status
 from pytest_smoltrace.report import figures
@@ -48,7 +48,11 @@ def _passed(summary: Mapping[str, Any]) -> str:
     passed, scored = (
         sum(run[name] for run in summary["runs"]) for name in ("successful_tests", "num_tests")
     )
-    return f"{count(passed)} of {count(scored)} cases passed" if scored else "no case was scored"
+    if not scored:
+        return "no case was scored"
+    runs = summary["runs"]
+    alone = len(runs) == 1 and (runs[0].get("pass_attempts") or 1) == 1
+    return f"{count(passed)} of {count(scored)} {'cases' if alone else 'attempts'} passed"
 
 
 def _overview(summary: Mapping[str, Any], *, with_passed: bool) -> str:
@@ -57,7 +61,7 @@ def _overview(summary: Mapping[str, Any], *, with_passed: bool) -> str:
     parts = [_passed(summary)] if with_passed else []
     if len(runs) == 1:
         run = runs[0]
-        parts += [f"success rate {figures.rate(run)}"]
+        parts += [f"success rate {figures.rate(run)}", *_trials(run)]
         parts += [f"{span(named(run['model']))}, {run['agent_type']} agent"]
     if runs:
         tokens = sum(run["total_tokens"] for run in runs)
@@ -65,6 +69,13 @@ def _overview(summary: Mapping[str, Any], *, with_passed: bool) -> str:
     if summary["stop_reason"] != "completed":
         parts.append(f"**ended early: {prose(one_line(summary['stop_reason']))}**")
     return f"{', '.join(parts)}. Run {span(named(summary['session_id']))}."
+
+
+def _trials(run: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many cases were tried how often, where any was repeated."""
+    trials, cases = run.get("pass_attempts") or 1, run.get("evaluated_prompts")
+    if trials > 1 and cases:
+        yield cases_by_trials(cases, trials, run["num_tests"])
 
 
 def _cost(runs: Sequence[Mapping[str, Any]]) -> str:

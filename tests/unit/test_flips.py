@@ -148,6 +148,27 @@ def test_the_attempts_that_show_it(before, now, trials):
     assert now[trials[1]] is not worse
 
 
+def test_the_node_id_is_that_of_the_trial_that_is_shown():
+    def trials(*successes):
+        return [
+            row("a", success, n, nodeid=f"test_a.py::test[a-t{n}]")
+            for n, success in enumerate(successes)
+        ]
+
+    (flip,) = changes(session(run(trials(T, F, F))), session(run(trials(T, T, T))))
+    assert (flip.case_id, flip.nodeid, flip.candidate.trial) == ("a", "test_a.py::test[a-t1]", 1)
+
+
+def test_a_flip_tells_what_it_takes_more_or_less():
+    before = passes("a", T)
+    less = {"gen_ai.usage.cost.total": 0.25, "execution_time_ms": 1000.0}
+    now = [row("a", F, **{"gen_ai.usage.total_tokens": 1420}, **less)]
+    (flip,) = changes(session(run(now)), session(run(before)))
+    assert next(flip_lines([flip.as_dict()])) == (
+        "newly failing  a  1/1 -> 0/1  (+1,320 tokens, -$0.250)"
+    )
+
+
 def test_means_over_the_trials():
     unpriced = {"gen_ai.usage.cost.total": None}
     before = [row("a", T), row("a", T, 1, **{"gen_ai.usage.total_tokens": 200}, **unpriced)]
@@ -200,7 +221,7 @@ def test_where_the_traces_part(folders):
     assert value["divergence"]["keys"] == ["city"]
     assert value["baseline"]["passed"] == 1
     assert list(flip_lines([value])) == [
-        "newly failing  test_a.py::a  1/1 -> 0/1  (0 tokens, $0.00, 0 ms)",
+        "newly failing  a  1/1 -> 0/1",
         '               step 1: called look with city="Rome" instead of city="Paris"',
     ]
 
@@ -256,5 +277,5 @@ def test_runs_are_named_where_there_are_several():
     before = session(run(passes("a", T)), run(passes("a", T), agent_type="code"))
     now = session(run(passes("a", F)), run(passes("a", F), agent_type="code"))
     told = list(flip_lines([flip.as_dict() for flip in changes(now, before)]))
-    assert told[0].startswith("newly failing  test_a.py::a [m, code agent]  1/1 -> 0/1")
-    assert told[2].startswith("newly failing  test_a.py::a [m, tool agent]  1/1 -> 0/1")
+    assert told[0].startswith("newly failing  a [m, code agent]  1/1 -> 0/1")
+    assert told[2].startswith("newly failing  a [m, tool agent]  1/1 -> 0/1")

@@ -204,6 +204,12 @@ def test_verbose_says_where_traces_part():
     assert len(lines(failed(), flips=[flip(n) for n in range(12)], verbose=2)) == 27
 
 
+def test_verbose_says_what_a_case_takes_more_or_less():
+    spent = {"tokens_delta": 420.0, "cost_usd_delta": -0.0011, "duration_ms_delta": None}
+    shown = lines(failed(), flips=[flip(1, **spent)], verbose=1)
+    assert shown[2] == "  case-1  0/3, was 3/3, wrong_answer  (+420 tokens, -$0.00110)"
+
+
 def test_the_same_reason_is_said_once():
     bare = {"divergence": None, "reason": "the baseline has no traces"}
     shown = lines(failed(), flips=[flip(1, **bare), flip(2, **bare)], verbose=1)

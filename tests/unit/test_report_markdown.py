@@ -152,6 +152,14 @@ def test_an_inconclusive_session_says_what_would_be_enough():
 
 def test_a_session_without_gates_and_one_without_cases():
     assert "### smoltrace: 52 of 60 cases passed" in pr_comment(make.summary())
+    trials = make.run(pass_attempts=3, evaluated_prompts=20)
+    text = pr_comment(make.summary(runs=[trials]))
+    assert "### smoltrace: 52 of 60 attempts passed" in text
+    assert " %), 20 cases x 3 trials, " in text
+    uneven = make.run(pass_attempts=4, evaluated_prompts=20)
+    assert "20 cases x up to 4 trials" in pr_comment(make.summary(runs=[uneven]))
+    two = make.summary(runs=[make.run(), make.run(model="m-2")])
+    assert "### smoltrace: 104 of 120 attempts passed" in pr_comment(two)
     nothing = make.summary(runs=[], cases=[])
     assert "no case was scored" in Page(pr_comment(nothing)).text
     unscored = make.summary(runs=[make.run(passed=0, scored=0)], cases=[])
