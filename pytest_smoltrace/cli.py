@@ -162,8 +162,14 @@ def _show(args: argparse.Namespace) -> int:
         return 0
     from pytest_smoltrace.terminal import summary_lines
 
-    for line in summary_lines(_summary(find_run(args.run_dir, args.dir)), verbose=args.verbose):
+    summary = _summary(find_run(args.run_dir, args.dir))
+    for line in summary_lines(summary, verbose=args.verbose):
         print(line)
+    if summary.get("gates"):
+        from pytest_smoltrace.gates.lines import verdict_lines
+
+        for line, _ in verdict_lines(summary["gates"], verbose=int(args.verbose)):
+            print(line)
     return 0
 
 

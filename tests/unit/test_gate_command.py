@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pytest_smoltrace.cli import main
 from pytest_smoltrace.commands.gate import GATE
 from pytest_smoltrace.errors import ConfigError, JournalError
 from tests.unit.stored_run import store
@@ -143,6 +144,17 @@ def test_the_verdict_is_kept_when_asked(folder, gate):
     kept = json.loads((run / "gates.json").read_bytes())
     assert (kept["status"], kept["results"][0]["status"]) == ("failed", "FAIL")
     assert json.loads((run / "summary.json").read_bytes())["gates"] == kept
+
+
+def test_a_verdict_that_is_kept_is_shown(folder, gate, capsys):
+    store(folder, cases=TEN)
+    assert main(["show", "s-1", "--dir", str(folder)]) == 0
+    assert "gates:" not in capsys.readouterr().out
+    gate("s-1", "--gate", "success_rate <= 50%", "--keep")
+    assert main(["show", "s-1", "--dir", str(folder)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("FAIL success_rate 100.0 % <= 50.0 %") for line in shown)
+    assert shown[-1].startswith("gates: 1 of 2 failed")
 
 
 @pytest.mark.parametrize(
