@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ import orjson
 from pytest_smoltrace.codec import decode_plan
 from pytest_smoltrace.errors import JournalError
 from pytest_smoltrace.journal import JOURNAL_NAME, read_journal
-from pytest_smoltrace.rows.suite import demands
+from pytest_smoltrace.rows.suite import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -29,7 +28,6 @@ DEMANDS_NAME = "demands.json"
 _BEFORE_CASES = frozenset({"header", "plan"})
 _STORED = ("prompt", "expected_tool", "expected_tool_calls")
 """Columns of the results table that tell what a case asks for."""
-_DIGEST_BYTES = 8
 
 Demands = dict[str, frozenset[str]]
 """Case id -> digests of what the case asks for, one for each of its declarations."""
@@ -50,7 +48,8 @@ def changed_cases(
 def demands_of(session: MeasuredSession) -> Demands | None:
     """Return the demands of a session that has its plan or what was kept of it, None of another."""
     if session.directory is None:
-        return _sets((session.summary.get("baseline") or {}).get("demands"))
+        kept = _sets((session.summary.get("baseline") or {}).get("demands"))
+        return kept or _told(session.summary.get("cases") or ())
     return planned_demands(session.directory) or _kept(session.directory)
 
 
@@ -59,7 +58,7 @@ def planned_demands(directory: Path) -> Demands | None:
     found = defaultdict(set)
     try:
         for case in _planned(directory / JOURNAL_NAME):
-            found[case.case_id].add(_digest(demands(case)))
+            found[case.case_id].add(digest(case))
     except JournalError:
         return None
     return {case_id: frozenset(digests) for case_id, digests in found.items()}
@@ -70,6 +69,15 @@ def _planned(journal: Path) -> Iterator[Declared]:
     for line in lines:
         if line.kind == "plan":
             yield from decode_plan(line.data).cases
+
+
+def _told(lines: Iterable[Mapping[str, Any]]) -> Demands | None:
+    """Return the demands that the case lines of a summary tell, None where none does."""
+    found: Mapping[str, set[str]] = defaultdict(set)
+    for line in lines:
+        if line.get("demands"):
+            found[line["case_id"]].add(line["demands"])
+    return {case_id: frozenset(digests) for case_id, digests in found.items()} or None
 
 
 def _kept(directory: Path) -> Demands | None:
@@ -94,13 +102,9 @@ def _stored(table: pa.Table, other: pa.Table) -> Demands:
     if both and "case_id" in table.column_names:
         for row in table.select(["case_id", *both]).to_pylist():
             if row.get("prompt", "") is not None:
-                found[row["case_id"]].add(_digest(_text(row)))
-    return {case_id: frozenset(digests) for case_id, digests in found.items()}
+                found[row["case_id"]].add(_text(row))
+    return {case_id: frozenset(texts) for case_id, texts in found.items()}
 
 
 def _text(row: Mapping[str, Any]) -> str:
     return orjson.dumps(row, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()

@@ -29,6 +29,9 @@ EXPECTATIONS = (
 """What a case demands, as part of the hash of the suite."""
 
 
+_DIGEST_BYTES = 8
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """The selected cases of one run."""
@@ -68,6 +71,11 @@ def demands(case: Declared) -> str:
     """Return what a case asks for as canonical JSON."""
     expected = {name: getattr(case, name) for name in EXPECTATIONS}
     return to_json({"case_id": case.case_id, "prompt": case.prompt} | expected)
+
+
+def digest(case: Declared) -> str:
+    """Return a short digest of what a case asks for, by which a changed case is told."""
+    return hashlib.blake2b(demands(case).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def _listed(values: Iterable[str | None]) -> str | None:

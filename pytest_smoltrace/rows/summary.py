@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pytest_smoltrace.rows.suite import digest
 from pytest_smoltrace.schema.leaderboard import LEADERBOARD
 from pytest_smoltrace.schema.version import CONTRACT_VERSION, SUMMARY_VERSION
 
@@ -77,6 +78,7 @@ def case_line(attempt: Attempt) -> dict[str, Any]:
         "cost_usd": attempt.llm.cost.total_usd,
         "tokens": attempt.llm.usage.total_tokens,
         "success": verdict.success,
+        "demands": digest(declared),
         "difficulty": declared.difficulty,
         "category": declared.category,
         "tags": attempt.tags,

@@ -59,6 +59,7 @@ def case(name="evals/test_geo.py::test_capital[Bern]", **facts):
         "cost_usd": 0.00702,
         "tokens": 3_071,
         "success": True,
+        "demands": "0123456789abcdef",
         "error_type": None,
         "error_category": None,
         "error": None,

@@ -101,7 +101,7 @@ def test_cases_that_came_or_went_are_no_mismatch(pair, load):
     assert pair({"cases": ours}, {"cases": theirs}, load=load).mismatches == ()
 
 
-@pytest.mark.parametrize("load", [load_directory, parquet, summary_only], ids=renamed)
+@pytest.mark.parametrize("load", [load_directory, summary, parquet, summary_only], ids=renamed)
 def test_a_changed_case_is_found_though_others_came(pair, load):
     ours = {"cases": {"c1": "P", "new": "F"}, "demand": "do"}
     found = pair(ours, {"cases": {"c1": "P", "old": "P"}, "demand": "make"}, load=load)
@@ -118,7 +118,7 @@ def with_prompts(session, prompts, suite_hash):
         attempts=run.attempts.set_column(place, "prompt", column),
         row={**run.row, "suite_hash": suite_hash},
     )
-    return replace(session, runs=(changed,), directory=None)
+    return replace(session, runs=(changed,), directory=None, summary={})
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,18 @@ def test_demands_of_a_saved_baseline_are_those_of_its_journal(tmp_path):
     assert demands_of(load_directory(run)) == known
     (run / DEMANDS_NAME).unlink()
     assert demands_of(load_directory(run)) is None
+
+
+def test_an_older_summary_does_not_tell_what_its_cases_asked_for(pair):
+    def older(run):
+        value = json.loads((run / "summary.json").read_bytes())
+        for line in value["cases"]:
+            del line["demands"]
+        return load_summary(value)
+
+    ours = {"cases": {"c1": "P", "new": "F"}, "demand": "do"}
+    theirs = {"cases": {"c1": "P", "old": "P"}, "demand": "make"}
+    assert pair(ours, theirs, load=older).changed == frozenset()
 
 
 def test_settings_that_figures_depend_on_are_compared(pair):
