@@ -12,6 +12,7 @@ import pytest
 
 from pytest_smoltrace.controller import ungrouped
 from pytest_smoltrace.errors import ConfigError, JournalError, SmoltraceError
+from pytest_smoltrace.options import runs_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 NAME = "smoltrace-gatekeeper"
 _UNJUDGED = "gates are not judged for one shard: merge the shards, then run pytest-smoltrace gate"
+_NO_CASE = "no case was run, so no gate could be judged"
+_PICKING = ("-k", "-m", "--lf", "--deselect")
+_WHOLE = ("completed", "maxfail")
+"""Ends of a session that failed cases alone explain."""
 
 
 class Gatekeeper:
@@ -42,12 +47,13 @@ class Gatekeeper:
         self._config = config
         self._judging = run_config.judging
         self._redactor = redactor
+        self._origins = run_config.origins
         self._is_shard = run_config.shard is not None
         self._failed: set[str] = set()
         """Node ids of tests that failed."""
-        self._locations: dict[str, tuple[str, int]] = {}
-        """Node id of a failed test -> its file and line, from 1."""
-        self._lines: list[tuple[str, str]] = []
+        self._locations: dict[str, tuple[str, int | None]] = {}
+        """Node id -> file, relative to rootdir, and line, from 1."""
+        self._lines: list[str] = []
         own = config.hook.pytest_smoltrace_gates(config=config)
         self._judge: Judge | None = None
         if self._judging.asked or (any(own) and self._judging.enabled):
@@ -57,9 +63,15 @@ class Gatekeeper:
                 self._judging,
                 own=own_gates(own),
                 directory=run_config.directory,
-                rootdir=config.rootpath,
+                rootdir=self._start,
                 leave_out=session_id,
             )
+
+    @property
+    def _start(self) -> Path:
+        """Folder that the path of a baseline is relative to, as those of other options are."""
+        typed = self._origins.get("baseline") in ("flag", "environment")
+        return self._config.invocation_params.dir if typed else self._config.rootpath
 
     def header_lines(self) -> Iterator[str]:
         """Yield what the session is judged by."""
@@ -68,11 +80,13 @@ class Gatekeeper:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note which tests failed, and where they stand."""
+        """Note which tests failed, and where all of them stand."""
+        nodeid = ungrouped(report.nodeid, self._config)
         if report.failed:
-            self._failed.add(self._redactor.text(ungrouped(report.nodeid, self._config)))
+            self._failed.add(self._redactor.text(nodeid))
+        if self._judge is not None:
             file, line, _ = report.location
-            self._locations.setdefault(report.nodeid, (file, (line or 0) + 1))
+            self._locations.setdefault(nodeid, (file, None if line is None else line + 1))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -84,21 +98,23 @@ class Gatekeeper:
         self,
         session: pytest.Session,
         outcome: Outcome,
-        reason: str,
         cases: Callable[[], Collection[str]],
+        *,
+        whole: bool,
     ) -> Outcome:
         """Judge a finished run and give the session its exit code; return its new outcome.
 
         Args:
             session: The session that ends.
             outcome: What was written of it.
-            reason: Why it ends.
             cases: Returns the node ids of its eval cases.
+            whole: Whether the journal has all that it was to hold; else the session fails.
         """
         if self._judge is None or self._is_shard:
             if self._judge is not None:
                 self.problems.append(_UNJUDGED)
             return outcome
+        reason = outcome.summary["stop_reason"]
         cut = None if reason == "completed" else f"the session ended early: {reason}"
         try:
             judgement = self._judge.judge(outcome.directory, partial=cut)
@@ -107,18 +123,31 @@ class Gatekeeper:
             _fail(session)
             return outcome
         self.judgement = judgement
-        if not judgement.passed:
+        if not (judgement.passed and whole):
             _fail(session)
-        elif judgement.gate_only and self._failed <= set(cases()):
+        elif judgement.gate_only and reason in _WHOLE and self._failed <= set(cases()):
             _pardon(session)
         from pytest_smoltrace.gating import keep
 
         try:
-            summary = keep(outcome.directory, judgement, int(session.exitstatus))
+            summary = keep(
+                outcome.directory, judgement, int(session.exitstatus), self._redactor.json
+            )
         except JournalError as error:
             self.problems.append(str(error))
             return outcome
         return replace(outcome, summary=summary)
+
+    def judge_nothing(self, session: pytest.Session) -> None:
+        """Say that no case was run, which no gate passes; plain tests may be run on purpose."""
+        ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if self._judge is None or self._is_shard or not ended or runs_nothing(self._config):
+            return
+        self.problems.append(_NO_CASE)
+        typed = any(self._origins.get(name) == "flag" for name in ("model", "gate", "baseline"))
+        chosen = selection_of(self._config)
+        if not _is_picked(chosen) and (typed or chosen in ("", ".")):
+            _fail(session)
 
     def report(self, outcome: Outcome) -> None:
         """Write the reports for people and CI systems."""
@@ -132,11 +161,19 @@ class Gatekeeper:
             ci=self._judging.ci,
             environ=os.environ,
             annotate=self._annotate,
-            locations=self._locations,
+            locations=self._places() if outcome.summary.get("gates") else {},
         )
 
+    def _places(self) -> dict[str, tuple[str, int | None]]:
+        """Return node id, as the datasets have it -> file, as the CI system has it, and line."""
+        repository = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
+        return {
+            self._redactor.text(nodeid): (_within(repository, self._config.rootpath / file), line)
+            for nodeid, (file, line) in self._locations.items()
+        }
+
     def _annotate(self, line: str) -> None:
-        self._lines.append((self._redactor.text(line), ""))
+        self._lines.append(self._redactor.text(line))
 
     def write(self, reporter: pytest.TerminalReporter) -> None:
         """Write the section of the gates."""
@@ -149,7 +186,7 @@ class Gatekeeper:
             for line, colour in verdict_lines(self.judgement.as_dict(), verbose=verbose):
                 markup = {colour: True} if colour else {}
                 reporter.write_line(self._redactor.text(line), **markup)
-        for line, _ in self._lines:
+        for line in self._lines:
             reporter.write_line(line)
 
 
@@ -171,8 +208,9 @@ def selection_of(config: pytest.Config) -> str:
 def _shown(argument: str, config: pytest.Config) -> str:
     """Return an argument relative to rootdir, so that it reads the same on another machine."""
     path, colons, rest = argument.partition("::")
+    full = Path(os.path.normpath(config.invocation_params.dir / path))
     try:
-        path = (config.invocation_params.dir / path).relative_to(config.rootpath).as_posix()
+        path = full.relative_to(config.rootpath).as_posix()
     except ValueError:
         path = Path(path).as_posix()
     return f"{path}{colons}{rest}"
@@ -192,6 +230,19 @@ def make(
         raise pytest.UsageError(redactor.text(str(error))) from None
     config.pluginmanager.register(keeper, NAME)
     return keeper
+
+
+def _is_picked(selection: str) -> bool:
+    """Return whether single tests were asked for, not folders or files."""
+    return any(word in _PICKING or "::" in word for word in selection.split())
+
+
+def _within(folder: Path, file: Path) -> str:
+    """Return a file relative to a folder that it is in, else as it is."""
+    try:
+        return file.resolve().relative_to(folder.resolve()).as_posix()
+    except (ValueError, OSError):
+        return file.as_posix()
 
 
 def _fail(session: pytest.Session) -> None:

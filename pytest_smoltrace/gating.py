@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from pytest_smoltrace.measured.load import load_directory
 from pytest_smoltrace.run import GATES_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from pytest_smoltrace.config import Judging
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.measured.session import MeasuredSession
 
 SUMMARY_NAME = "summary.json"
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +78,27 @@ def own_gates(hooked: Iterable[Mapping[str, Any] | None]) -> dict[str, str | Own
     """
     found: dict[str, str | OwnGate] = {}
     for mapping in hooked:
+        if not isinstance(mapping or {}, Mapping):
+            raise ConfigError(
+                f"pytest_smoltrace_gates: {_short(mapping)} is no dict of gates by name"
+            )
         for name, gate in (mapping or {}).items():
+            if not isinstance(name, str) or not name.strip():
+                raise ConfigError(f"pytest_smoltrace_gates: {_short(name)} is no name of a gate")
             if name in found:
                 raise ConfigError(f"pytest_smoltrace_gates: two gates are called {name!r}")
             if not isinstance(gate, str) and not callable(gate):
                 raise ConfigError(
-                    f"pytest_smoltrace_gates: gate {name!r} is {gate!r}, "
+                    f"pytest_smoltrace_gates: gate {name!r} is {_short(gate)}, "
                     "neither an expression nor a function"
                 )
             found[name] = gate
     return found
+
+
+def _short(value: object) -> str:
+    """Return a value of the user's own in one line."""
+    return repr(value).partition("\n")[0][:_SHOWN]
 
 
 def prepare(
@@ -103,12 +116,14 @@ def prepare(
         directory: Folder that runs are stored in.
         rootdir: Folder that relative paths and git revisions are of.
         leave_out: Id of the session itself, which is no baseline.
-        own: Gates of the user's own hooks.
+        own: Gates of the user's own hooks; those of the options replace the ones of their name.
 
     Raises:
         ConfigError: A gate or the baseline is not what it can be; says what and where.
     """
-    texts = {name: gate for name, gate in (own or {}).items() if isinstance(gate, str)}
+    given = {spec.name for spec in judging.gates}
+    own = {name: gate for name, gate in (own or {}).items() if name not in given}
+    texts = {name: gate for name, gate in own.items() if isinstance(gate, str)}
     specs = [
         GateSpec(name=name, text=text, place="pytest_smoltrace_gates")
         for name, text in texts.items()
@@ -118,7 +133,13 @@ def prepare(
     found = None
     if policy.baseline is not None:
         found = find(policy.baseline, directory=directory, rootdir=rootdir, leave_out=leave_out)
-    functions = {name: gate for name, gate in (own or {}).items() if not isinstance(gate, str)}
+    functions = {name: gate for name, gate in own.items() if not isinstance(gate, str)}
+    for gate in policy.gates:
+        if gate.name in functions:
+            raise ConfigError(
+                f"pytest_smoltrace_gates: there is a gate {gate.name!r} already; "
+                "give the function another name"
+            )
     return Judge(policy=policy, found=found, own=functions)
 
 
@@ -139,13 +160,19 @@ def _narrowed(candidate: MeasuredSession, baseline: MeasuredSession) -> str | No
     return f"selected by {chosen}" if chosen and chosen != before else None
 
 
-def keep(directory: Path, judgement: Judgement, exit_status: int | None) -> dict[str, Any]:
+def keep(
+    directory: Path,
+    judgement: Judgement,
+    exit_status: int | None,
+    redact: Callable[[str], str],
+) -> dict[str, Any]:
     """Write a judgement into its run directory and return the new value of summary.json.
 
     Args:
         directory: The judged run.
         judgement: What its gates came to.
         exit_status: Exit code of the session, the gates taken into account; None to keep it.
+        redact: Returns JSON without secrets.
 
     Raises:
         JournalError: It cannot be written.
@@ -154,7 +181,8 @@ def keep(directory: Path, judgement: Judgement, exit_status: int | None) -> dict
     try:
         summary: dict[str, Any] = orjson.loads(path.read_bytes())
         status = summary.get("exit_status") if exit_status is None else exit_status
-        value = {**judgement.as_dict(), "exit_status": status}
+        found = {**judgement.as_dict(), "exit_status": status}
+        value = orjson.loads(redact(dumps(found).decode()))
         summary |= {"gates": value, "exit_status": status}
         with Staging() as staging:
             staging.add(directory / GATES_NAME).write_bytes(_pretty(value))

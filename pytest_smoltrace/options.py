@@ -58,7 +58,8 @@ def read(config: pytest.Config, extra_providers: Iterable[str] = ()) -> RunConfi
 
         table = pyproject.read(config.rootpath)
         found = {option.name: _setting(config, option, table=table) for option in OPTIONS}
-        gates = tuple(gates_of(found["gate"], table.gates))
+        gate = next(option for option in OPTIONS if option.name == "gate")
+        gates = tuple(gates_of(_settings(config, gate), table.gates))
         return _run_config(config, found, gates, (*settings.PROVIDERS, *extra_providers))
     except ConfigError as error:
         from pytest_smoltrace.redaction import redacted
@@ -88,14 +89,24 @@ def _setting(
     table: Settings | None = None,
 ) -> Setting:
     """Return the value of the first of flag, environment, ini, table and default that is set."""
+    default = () if option.repeats else option.default
+    unset = Setting(value=default, typed=default, origin="default", place=option.flag)
+    return next(_settings(config, option, command_line, table), unset)
+
+
+def _settings(
+    config: pytest.Config,
+    option: Option,
+    command_line: Any = None,
+    table: Settings | None = None,
+) -> Iterator[Setting]:
+    """Yield what an option is set to, the strongest first."""
     sources = _sources(config, option, command_line or config.option)
     kept = table.options.get(option.name) if table else None
     for origin, place, typed in (*sources, ("pyproject", f"{option.name} (pyproject.toml)", kept)):
         if typed is not None:
             value = _parsed(option, place, typed)
-            return Setting(value=value, typed=typed, origin=origin, place=place)
-    default = () if option.repeats else option.default
-    return Setting(value=default, typed=default, origin="default", place=option.flag)
+            yield Setting(value=value, typed=typed, origin=origin, place=place)
 
 
 def _sources(

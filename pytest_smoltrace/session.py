@@ -256,14 +256,18 @@ class SmoltraceSession:
             self.problems += self.services.refused_settings()
             self.problems += self.signals.stopped_lines(reason, self.outcome.summary)
             self.problems += rest_lines(reason, self.outcome.summary)
-            self.outcome = self._judged(session, self.outcome, reason)
+            self.outcome = self._judged(session, self.outcome)
             session.config.hook.pytest_smoltrace_finished(outcome=self.outcome)
+        elif self.gates is not None and not self.ledger.gaps:
+            self.gates.judge_nothing(session)
+            self.problems += self.gates.problems
 
-    def _judged(self, session: pytest.Session, outcome: Outcome, reason: str) -> Outcome:
+    def _judged(self, session: pytest.Session, outcome: Outcome) -> Outcome:
         """Return the outcome with what its gates came to."""
         if self.gates is None or self.ledger is None:
             return outcome
-        outcome = self.gates.judge(session, outcome, reason, self.ledger.planned_cases)
+        whole = not self.ledger.gaps
+        outcome = self.gates.judge(session, outcome, self.ledger.planned_cases, whole=whole)
         self.gates.report(outcome)
         self.problems += self.gates.problems
         return outcome

@@ -54,20 +54,46 @@ _OF_JUDGING = (
 )
 
 
-def gates_of(typed: Setting, table: Iterable[GateSpec]) -> Iterator[GateSpec]:
-    """Yield the gates of the table, replaced by typed ones of the same name, then the others."""
+def gates_of(sources: Iterable[Setting], table: Iterable[GateSpec]) -> Iterator[GateSpec]:
+    """Yield the gates of all places; one replaces the one of its name in a weaker place.
+
+    Args:
+        sources: Settings of the option, the strongest first.
+        table: Gates of pyproject.toml, the weakest.
+    """
+    found = {gate.name or gate.text: gate for gate in table}
+    for source in reversed([*sources]):
+        found |= _named(source)
+    yield from found.values()
+
+
+def _named(source: Setting) -> dict[str, GateSpec]:
+    """Return the gates of one place by name, in their order.
+
+    Raises:
+        ConfigError: Two of them have one name.
+    """
     from pytest_smoltrace.gates.grammar import split_name
 
     found: dict[str, GateSpec] = {}
-    for text in typed.value:
+    for text in source.value:
         name, expression = split_name(text)
-        key = name or text
+        spec = GateSpec(name=name, text=expression, place=source.place)
+        key = name or _called(expression)
         if key in found:
-            raise ConfigError(f"{typed.place}: {key!r} is given twice; name gates as NAME=EXPR")
-        found[key] = GateSpec(name=name, text=expression, place=typed.place)
-    for gate in table:
-        yield found.pop(gate.name or "", gate)
-    yield from found.values()
+            raise ConfigError(f"{source.place}: {key!r} is given twice; name gates as NAME=EXPR")
+        found[key] = spec
+    return found
+
+
+def _called(expression: str) -> str:
+    """Return the name of a gate without one; of a wrong one its text, which is refused later."""
+    from pytest_smoltrace.gates.grammar import parse
+
+    try:
+        return parse(expression).name
+    except ConfigError:
+        return expression
 
 
 def electricity(found: Mapping[str, Setting]) -> Electricity:

@@ -62,8 +62,9 @@ def _run(args: argparse.Namespace) -> int:
     judgement = _judged(directory, judging, args.dir)
     if args.keep:
         from pytest_smoltrace.gating import keep
+        from pytest_smoltrace.redaction import Redactor
 
-        keep(directory, judgement, None)
+        keep(directory, judgement, None, Redactor.from_environment(os.environ).json)
     code = 0 if judgement.passed else 1
     value = {**judgement.as_dict(), "exit_status": code}
     for line, _ in verdict_lines(value, verbose=-1 if args.quiet else args.verbose):
@@ -96,7 +97,7 @@ def _judging(args: argparse.Namespace, table: Settings) -> Judging:
     found = {name: _setting(option, args, table) for name, option in _options().items()}
     values: dict[str, Any] = {name: setting.value for name, setting in found.items()}
     values |= {option.name: option.default for option in OPTIONS if option.name in _FIXED}
-    asked = judging(values, tuple(gates_of(found["gate"], table.gates)))
+    asked = judging(values, tuple(gates_of([found["gate"]], table.gates)))
     if not asked.asked:
         raise ConfigError(
             "there is nothing to judge by; give --gate 'success_rate >= 80%' or --baseline last, "
