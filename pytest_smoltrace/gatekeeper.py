@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 NAME = "smoltrace-gatekeeper"
 _UNJUDGED = "gates are not judged for one shard: merge the shards, then run pytest-smoltrace gate"
 _NO_CASE = "no case was run, so no gate could be judged"
-_PICKING = ("-k", "-m", "--lf", "--deselect")
 _WHOLE = ("completed", "maxfail")
 """Ends of a session that failed cases alone explain."""
 
@@ -143,18 +142,20 @@ class Gatekeeper:
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if self._judge is None or self._is_shard or not ended or runs_nothing(self._config):
             return
+        from pytest_smoltrace.baselines.reference import is_picked
+
         self.problems.append(_NO_CASE)
         typed = any(self._origins.get(name) == "flag" for name in ("model", "gate", "baseline"))
         chosen = selection_of(self._config)
-        if not _is_picked(chosen) and (typed or chosen in ("", ".")):
+        if not is_picked(chosen, marks=True) and (typed or chosen in ("", ".")):
             _fail(session)
 
     def report(self, outcome: Outcome) -> None:
         """Write the reports for people and CI systems."""
-        from pytest_smoltrace.report.write import write_reports
-
         if self.judgement is None and not os.environ.get("CI"):
             return
+        from pytest_smoltrace.report.write import write_reports
+
         self.problems += write_reports(
             outcome.directory,
             outcome.summary,
@@ -230,11 +231,6 @@ def make(
         raise pytest.UsageError(redactor.text(str(error))) from None
     config.pluginmanager.register(keeper, NAME)
     return keeper
-
-
-def _is_picked(selection: str) -> bool:
-    """Return whether single tests were asked for, not folders or files."""
-    return any(word in _PICKING or "::" in word for word in selection.split())
 
 
 def _within(folder: Path, file: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pytest_smoltrace.baselines.reference import Found, find
+from pytest_smoltrace.baselines.reference import Found, find, is_picked
 from pytest_smoltrace.config import GateSpec
 from pytest_smoltrace.encoding import dumps
 from pytest_smoltrace.errors import ConfigError, JournalError
@@ -108,6 +108,7 @@ def prepare(
     rootdir: Path,
     leave_out: str = "",
     own: Mapping[str, str | OwnGate] | None = None,
+    flag: str = "--smoltrace-baseline",
 ) -> Judge:
     """Return the judge of a session, its baseline loaded.
 
@@ -117,6 +118,7 @@ def prepare(
         rootdir: Folder that relative paths and git revisions are of.
         leave_out: Id of the session itself, which is no baseline.
         own: Gates of the user's own hooks; those of the options replace the ones of their name.
+        flag: How the baseline is called, for messages.
 
     Raises:
         ConfigError: A gate or the baseline is not what it can be; says what and where.
@@ -132,7 +134,10 @@ def prepare(
     policy = policy_of(judging, in_ci=bool(os.environ.get("CI")))
     found = None
     if policy.baseline is not None:
-        found = find(policy.baseline, directory=directory, rootdir=rootdir, leave_out=leave_out)
+        try:
+            found = find(policy.baseline, directory=directory, rootdir=rootdir, leave_out=leave_out)
+        except ConfigError as error:
+            raise ConfigError(f"{flag}: {error}") from None
     functions = {name: gate for name, gate in own.items() if not isinstance(gate, str)}
     for gate in policy.gates:
         if gate.name in functions:
@@ -155,9 +160,18 @@ def _described(found: Found) -> str:
 
 
 def _narrowed(candidate: MeasuredSession, baseline: MeasuredSession) -> str | None:
-    """Return what of the suite was selected, where the baseline was selected in another way."""
+    """Return what of the suite was selected, where the baseline was selected in another way.
+
+    Of a baseline that does not tell how it was selected, a run of whole folders is taken for
+    the whole suite: else no case that is gone would ever be missed.
+    """
     chosen, before = (side.summary.get("selection") for side in (candidate, baseline))
-    return f"selected by {chosen}" if chosen and chosen != before else None
+    if not chosen or chosen == before:
+        return None
+    known = "selection" in baseline.summary
+    of_files = any(word.endswith(".py") for word in chosen.split())
+    is_part = known or of_files or is_picked(chosen, marks=True)
+    return f"selected by {chosen}" if is_part else None
 
 
 def keep(

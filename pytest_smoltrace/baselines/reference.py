@@ -111,7 +111,7 @@ def _newest_green(runs: Iterable[Path]) -> Path | None:
     narrowed = None
     for run in runs:
         summary = _green_summary(run)
-        if summary is not None and not _is_picked(summary.get("selection") or ""):
+        if summary is not None and not is_picked(summary.get("selection") or ""):
             return run
         narrowed = narrowed or (run if summary is not None else None)
     return narrowed
@@ -129,10 +129,15 @@ def finished_runs(directory: Path, leave_out: str = "") -> Iterator[Path]:
             yield run
 
 
-def _is_picked(selection: str) -> bool:
-    """Return whether a selection is of cases picked by hand; folders and marks name suites."""
+def is_picked(selection: str, *, marks: bool = False) -> bool:
+    """Return whether a selection is of tests picked by hand; folders and files name suites.
+
+    Args:
+        selection: Arguments as one would type them.
+        marks: Whether -m picks tests, too, and does not name a suite.
+    """
     words = selection.split()
-    return any(word in _PICKING or "::" in word for word in words)
+    return any(word in _PICKING or "::" in word or (marks and word == "-m") for word in words)
 
 
 def _green_summary(run: Path) -> dict[str, Any] | None:

@@ -83,6 +83,7 @@ def _judged(directory: Path, judging: Judging, folder: Path) -> Judgement:
         directory=folder,
         rootdir=Path.cwd(),
         leave_out=str(summary.get("session_id") or directory.name),
+        flag=_flag("baseline"),
     )
     ended = summary.get("stop_reason") or "completed"
     cut = None if ended == "completed" else f"the session ended early: {ended}"

@@ -127,6 +127,33 @@ def test_cases_that_are_gone_fail_unless_the_run_was_cut_short(folder, gate):
     assert "only part of the suite: the session ended early: maxfail" in lines
 
 
+@pytest.mark.parametrize(
+    ("chosen", "before", "status"),
+    [
+        ("-k hard", None, "PARTIAL"),
+        ("evals -k hard", "", "PARTIAL"),
+        ("evals", None, "PARTIAL"),
+        ("evals", "evals", "SHRUNKEN"),
+        # A summary of another version does not tell what of the suite was chosen.
+        ("evals", "unknown", "SHRUNKEN"),
+        ("evals/test_a.py", "unknown", "PARTIAL"),
+        ("evals -m slow", "unknown", "PARTIAL"),
+        (None, "unknown", "SHRUNKEN"),
+        (None, "evals", "SHRUNKEN"),
+    ],
+)
+def test_only_a_selection_explains_cases_that_are_gone(folder, gate, chosen, before, status):
+    for name, cases, selection in (("old", TEN, before), ("new", {"c1": "PPP"}, chosen)):
+        path = store(folder, name, cases=cases, started_s=len(TEN) - len(cases)) / "summary.json"
+        value = json.loads(path.read_bytes()) | {"selection": selection}
+        if selection == "unknown":
+            del value["selection"]
+        path.write_text(json.dumps(value))
+    code, lines = gate("new", "--baseline", "old", "--margin", "99pp")
+    assert any(line.startswith(f"{status} coverage 10.0 %") for line in lines)
+    assert code == (status == "SHRUNKEN")
+
+
 def test_a_missing_baseline_fails_when_told_to(folder, gate):
     store(folder, "only", cases=TEN)
     code, lines = gate("only", "--baseline", "last")
@@ -164,7 +191,7 @@ def test_a_verdict_that_is_kept_is_shown(folder, gate, capsys):
         (("--gate", "succes_rate >= 80%"), "did you mean 'success_rate'"),
         (("--gate", "success_rate >= baseline"), "needs a baseline"),
         (("--margin", "5", "--baseline", "last"), "--margin: '5' is no number of percentage"),
-        (("--baseline", "nothing-there"), "nothing-there"),
+        (("--baseline", "nothing-there"), "^--baseline: nothing-there: no run or saved"),
     ],
 )
 def test_wrong_requests_are_refused(folder, gate, argv, message):
