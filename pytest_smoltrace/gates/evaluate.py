@@ -33,7 +33,7 @@ def evaluate(
     matches = _matches(policy, candidate, session)
     matters = _Matters(policy=policy, found=found, matches=matches, partial=partial)
     drafts = [d for gate in policy.gates for d in _of_gate(gate, candidate.runs, matters)]
-    corrected = _corrected(drafts)
+    corrected = _corrected(drafts, policy.alpha)
     return Judgement(
         results=tuple(
             settled(draft, policy, p) for draft, p in zip(drafts, corrected, strict=True)
@@ -105,10 +105,11 @@ def _of_run(matter: Matter) -> Draft:
     return regression.judged(matter) if relative else threshold.judged(matter)
 
 
-def _corrected(drafts: Sequence[Draft]) -> list[float | None]:
+def _corrected(drafts: Sequence[Draft], alpha: float) -> list[float | None]:
     """Return the p-values of the drafts, Holm's correction made over those that can fail."""
-    family = [draft.p_value for draft in drafts if draft.is_corrected]
-    found = iter(holm([p for p in family if p is not None]))
+    family = [draft for draft in drafts if draft.is_corrected and draft.p_value is not None]
+    p_values = [draft.p_value for draft in family if draft.p_value is not None]
+    found = iter(holm(p_values, [draft.least_p for draft in family], alpha=alpha))
     return [next(found) if draft.is_corrected else draft.p_value for draft in drafts]
 
 
