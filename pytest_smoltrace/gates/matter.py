@@ -88,6 +88,12 @@ class Matter:
         every = of_cases(self.gate.where, run.attempts)
         return int(every.table.num_rows - rows.table.num_rows)
 
+    @property
+    def left_out_before(self) -> int:
+        """Attempts of the baseline that its source does not hold."""
+        session = self.found.session if self.found else None
+        return session.left_out if session else 0
+
     def figure(self, rows: Population, of: MeasuredRun | None = None) -> Figure | None:
         """Return the metric over some attempts of the run, or of the baseline's; None unknown."""
         metric = self.gate.metric

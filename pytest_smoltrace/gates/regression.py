@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_smoltrace.baselines.match import advice
 from pytest_smoltrace.gates import reasons
 from pytest_smoltrace.gates.draft import Draft, drafted
+from pytest_smoltrace.gates.population import Population
 from pytest_smoltrace.gates.relative import (
     compared_rates,
     compared_values,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_smoltrace.comparison import Comparison
     from pytest_smoltrace.gates.figures import Figure
     from pytest_smoltrace.gates.matter import Matter
-    from pytest_smoltrace.gates.population import Population
     from pytest_smoltrace.gates.relative import Question
 
 _REPLAY = "replay"
@@ -170,10 +170,13 @@ def _plain(matter: Matter, figure: Figure, before: Figure, said: str) -> Draft:
 def _notes(matter: Matter, compared: int) -> tuple[str, ...]:
     """Return what has to be said beside the verdict, the numbers of cases first."""
     ours, theirs = len(matter.known(matter.ours)), len(matter.known(matter.theirs))
-    if ours == theirs == compared:
-        return notes(matter)
-    both = f"{compared} cases in both, of {ours} in this run and {theirs} in the baseline"
-    return (both, *notes(matter))
+    found = [*notes(matter)]
+    if not ours == theirs == compared:
+        both = f"{compared} cases in both, of {ours} in this run and {theirs} in the baseline"
+        found.insert(0, both)
+    if matter.left_out_before:
+        found.append(f"the baseline's summary leaves out {matter.left_out_before:,} attempts")
+    return tuple(found)
 
 
 def coverage(matter: Matter) -> Draft:
@@ -187,6 +190,12 @@ def coverage(matter: Matter) -> Draft:
     if not wanted:
         return unknown(matter, of_baseline=True)
     missing = wanted - here
+    if not missing and _is_cut(matter):
+        unknown_cases = (
+            f"the baseline's summary leaves out {matter.left_out_before:,} attempts, and with them "
+            "cases that may be gone; take its run directory, or a saved baseline"
+        )
+        return drafted(gate, matter.run, Status.NOT_MEASURED, unknown_cases)
     limit = gate.limit.value(100.0)
     assert limit is not None
     value = 100 * len(wanted & here) / len(wanted)
@@ -197,6 +206,15 @@ def coverage(matter: Matter) -> Draft:
         gate, matter.run, status, reason, value=value, limit=limit, cases=len(wanted),
         attempts=len(wanted & here),
     )  # fmt: skip
+
+
+def _is_cut(matter: Matter) -> bool:
+    """Return whether the baseline has cases that its source does not hold."""
+    if not matter.left_out_before or matter.other is None:
+        return False
+    known = Population(matter.other.attempts).scored.cases
+    scored = matter.other.row.get("evaluated_prompts")
+    return scored is None or len(known) < int(scored)
 
 
 def _covered(

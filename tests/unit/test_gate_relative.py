@@ -413,6 +413,19 @@ class TestCoverage:
             "7 of 10 cases of the baseline are gone: c3, c4, c5, c6, c7 and 2 more; "
         )
 
+    @pytest.mark.parametrize(
+        ("scored", "status"), [(5, Status.NOT_MEASURED), (None, Status.NOT_MEASURED), (4, "PASS")]
+    )
+    def test_cases_that_a_summary_leaves_out_are_not_taken_for_covered(self, scored, status):
+        cut = stored(cases(4, 4), session_id="b", row={"evaluated_prompts": scored})
+        base = Found(reference="b", session=replace(cut, left_out=6_000))
+        result = judged("coverage >= 100%", cases(4, 4), base)
+        assert (result.status, result.blocks) == (status, status != "PASS")
+        gone = judged("coverage >= 100%", cases(3, 3), base)
+        assert gone.status is Status.SHRUNKEN
+        rate = judged("no_regressions", cases(4, 4), base)
+        assert rate.reason.endswith("the baseline's summary leaves out 6,000 attempts")
+
     def test_a_case_that_is_skipped_now_is_gone(self):
         now = [attempt("a"), attempt("b", success=False, scored=False, outcome="skipped")]
         result = judged("coverage >= 100%", now, found(rates({"a": "P", "b": "P"})))
