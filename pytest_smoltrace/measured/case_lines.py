@@ -30,6 +30,8 @@ def table_of(lines: Sequence[Mapping[str, Any]]) -> pa.Table:
     Raises:
         KeyError, TypeError, ValueError, ArrowException: A line is not what a summary holds.
     """
+    if any(line["case_id"] is None for line in lines):
+        raise ValueError("it has no case_id")
     rows = [{_RENAMED.get(key, key): value for key, value in line.items()} for line in lines]
     for row in rows:
         row.setdefault("success", row["outcome"] in _SUCCESSFUL)

@@ -44,6 +44,8 @@ def results_table(sources: Iterable[Path | bytes], place: str) -> pa.Table:
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         raise JournalError(f"{place} holds no results: it has no column {missing[0]!r}")
+    if table["case_id"].null_count:
+        raise JournalError(f"{place} holds no results: a row has no case_id")
     if "schema_version" in table.column_names:
         for version in table["schema_version"].unique().to_pylist():
             refuse_later(version, place)

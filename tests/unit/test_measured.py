@@ -185,6 +185,7 @@ def test_types_of_another_writer_are_those_of_the_contract(run, tmp_path):
         (lambda value: value | {"cases": [{"nodeid": "x"}]}, "a case line is wrong"),
         (lambda value: value | {"cases": ["x"]}, "a case line is wrong"),
         (lambda value: value | {"cases": [{**value["cases"][0], "trial": "x"}]}, "a case line"),
+        (lambda value: value | {"cases": [{**value["cases"][0], "case_id": None}]}, "no case_id"),
         (lambda value: value | {"schema_version": "2.0"}, "pip install -U pytest-smoltrace"),
     ],
 )
@@ -211,6 +212,7 @@ def test_wrong_parquet_files_are_told_in_one_line(run, tmp_path):
         lambda: pq.write_table(
             pa.table({"case_id": ["a"], "success": [True], "schema_version": ["3.1"]}), path
         ),
+        lambda: pq.write_table(pa.table({"case_id": ["a", None], "success": [True] * 2}), path),
     ):
         write()
         with pytest.raises(JournalError) as caught:
@@ -222,6 +224,7 @@ def test_wrong_parquet_files_are_told_in_one_line(run, tmp_path):
     assert "no column 'case_id'" in messages[2]
     assert "holds no results" in messages[3]
     assert "schema version 3.1" in messages[4]
+    assert "a row has no case_id" in messages[5]
 
 
 def test_a_directory_without_datasets_says_how_to_make_them(tmp_path):
