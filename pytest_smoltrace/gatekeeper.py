@@ -200,9 +200,11 @@ def selection_of(config: pytest.Config) -> str:
     for flag, name in (("-k", "keyword"), ("-m", "markexpr")):
         if text := getattr(options, name, ""):
             chosen += [flag, text]
-    for nodeid in getattr(options, "deselect", None) or ():
-        chosen += ["--deselect", nodeid]
-    chosen += ["--lf"] * bool(getattr(options, "lf", False))
+    for name in ("deselect", "ignore", "ignore_glob"):
+        for left_out in getattr(options, name, None) or ():
+            chosen += [f"--{name.replace('_', '-')}", left_out]
+    for flag, name in (("--lf", "lf"), ("--sw", "stepwise")):
+        chosen += [flag] * bool(getattr(options, name, False))
     return shlex.join(chosen)
 
 

@@ -41,9 +41,10 @@ STOPPED = (signal.SIGINT, signal.SIGTERM)
 IMPORTS = (
     *("pytest_smoltrace.plugin", "pytest_smoltrace.runner", "pytest_smoltrace.session"),
     *("pytest_smoltrace.pipeline", "pytest_smoltrace.terminal", "smolagents", "pytest"),
+    *("pytest_smoltrace.gating", "pytest_smoltrace.report.write"),
     *("openai.resources.chat.completions.completions", "openai.resources.responses.responses"),
     *("openinference.instrumentation.smolagents", "genai_otel.instrumentors", "pyarrow.compute"),
-    *("huggingface_hub.inference._client", "pyarrow.parquet", "execnet"),
+    *("huggingface_hub.inference._client", "pyarrow.parquet", "execnet", "scipy.stats"),
 )
 """No plugin of pytest: each is rewritten by the session that loads it."""
 _AT_START = ("PYTHON", "LD_", "HF_", "OTEL_", "OPENAI_", "OMP_", "ARROW_", "TRANSFORMERS_", "TZ")

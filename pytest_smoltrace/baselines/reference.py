@@ -35,7 +35,7 @@ _GIT = "git:"
 _HUB = "hub:"
 _PARQUET = b"PAR1"
 _ITSELF = "it is this session itself; name an earlier one"
-_PICKING = frozenset({"-k", "--lf", "--deselect"})
+_PICKING = frozenset({"-k", "--lf", "--sw", "--deselect"})
 _SHOWN = 5
 """Ids that are named when several fit."""
 

@@ -289,10 +289,6 @@ def test_without_a_model_gates_are_inert(suite, outside, pytester):
     more = """
 def pytest_smoltrace_gates(config):
     raise RuntimeError("asked")
-
-def pytest_unconfigure():
-    import sys
-    print("IMPORTED", sorted(m for m in sys.modules if m.startswith("pytest_smoltrace.gat")))
 """
     run = suite(
         "--smoltrace-gate=nonsense", "--smoltrace-baseline=nowhere",

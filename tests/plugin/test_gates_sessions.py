@@ -186,6 +186,23 @@ def test_what_failed_last_is_a_part(judged, pytester):
     assert run.gates["compared"]["both"] == 2
 
 
+def test_an_ignored_file_is_a_part(judged, pytester):
+    pytester.makepyfile(test_more="def test_more(ask):\n    ask('answer Bern')\n")
+    run = judged(LAST, "--ignore=test_it.py", base=True)
+    assert run.gates["partial"] == "selected by . --ignore test_it.py"
+    assert statuses(run)["coverage"] == "PARTIAL"
+    assert statuses(run)["no_regressions"] == "INCOMPARABLE"
+    assert run.ret == 1
+
+
+def test_another_way_to_name_the_whole_suite_is_no_part(judged, pytester, monkeypatch):
+    (pytester.path / "pytest.ini").touch()
+    judged.base(10, 1)
+    monkeypatch.chdir(pytester.mkdir("below"))
+    run = judged(LAST, "--smoltrace-dir=../.smoltrace", "../")
+    assert run.gates["partial"] is None
+
+
 STOPS = (
     SOURCE
     + """
@@ -289,6 +306,13 @@ def test_gate_only_does_not_hide_what_is_no_eval_case(judged, pytester, what):
     run = judged(*GATE_ONLY, *flags, bad=[1])
     assert run.ret == 1
     assert run.gates["status"] == "passed"
+
+
+def test_a_spent_budget_is_no_data(judged):
+    run = judged(*GATE_ONLY, "--smoltrace-budget-tokens=300", bad=[0])
+    assert run.ret == 1
+    assert run.gates["status"] != "failed"
+    assert run.gates["partial"] == "the session ended early: budget"
 
 
 def test_a_collection_error_ends_the_session_as_ever(judged, pytester):
