@@ -163,6 +163,11 @@ def aggregate(metric: Metric, values: Sequence[float]) -> float:
     return found
 
 
+def of_one_trial(values: Mapping[str, Sequence[float]]) -> float:
+    """Return the sum over cases of what one trial takes, the mean of those that there are."""
+    return math.fsum(fmean(each) for each in values.values())
+
+
 def quantile_of(aggregate: str) -> float | None:
     """Return the quantile that an aggregate is, None of one that is none."""
     if aggregate == "median":

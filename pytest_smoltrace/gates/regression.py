@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.baselines.match import advice
 from pytest_smoltrace.gates import reasons
 from pytest_smoltrace.gates.draft import Draft, drafted
+from pytest_smoltrace.gates.figures import of_one_trial
 from pytest_smoltrace.gates.population import Population
 from pytest_smoltrace.gates.relative import (
     compared_rates,
@@ -115,8 +117,14 @@ def _values(
 ) -> Draft:
     metric = matter.gate.metric
     values, others = (rows.scored.values(metric.column) for rows in (ours, theirs))
+    if metric.aggregate == "sum" and figure.attempts != before.attempts:
+        figure, before = (
+            replace(side, value=of_one_trial(those))
+            for side, those in ((figure, values), (before, others))
+        )
+    else:
+        figure = figure.with_interval(metric, values)
     question = value_question(matter.gate, before.value)
-    figure = figure.with_interval(metric, values)
     if question is None:
         return _plain(matter, figure, before, "compared without a test")
     comparison = compared_values(matter.gate, values, others, question, matter.policy)

@@ -206,12 +206,12 @@ class TestRateLimits:
             assert (result.status, result.blocks) == (Status.PARTIAL, False)
 
 
-def spent(factor=1.0, of=30, **facts):
+def spent(factor=1.0, of=30, trials=2, **facts):
     """Return 30 cases x 2 trials that cost from 0.01 to 0.31 USD."""
     return [
         attempt(f"c{n}", trial=t, **{COST: factor * (0.01 + 0.01 * n)}, **facts)
         for n in range(of)
-        for t in (0, 1)
+        for t in range(trials)
     ]
 
 
@@ -235,6 +235,19 @@ class TestValues:
         mean = np.mean([row[COST] for row in rows])
         result = judged("cost <= baseline+0.1usd", rows, found(rows))
         assert result.margin == pytest.approx((mean + 0.1) / mean)
+
+    def test_sums_of_other_numbers_of_trials_are_of_one_trial(self):
+        once = [row for row in spent() if not row["trial"]]
+        result = judged("sum(cost) <= baseline*1.2", spent(1.1), found(once))
+        assert (result.status, result.attempts) == (Status.PASS, 60)
+        total = sum(row[COST] for row in once)
+        assert result.baseline == pytest.approx(total)
+        assert result.value == pytest.approx(1.1 * total)
+        assert result.limit == pytest.approx(1.2 * total)
+        result = judged("sum(cost) <= baseline*1.2", spent(1.3), found(once))
+        assert (result.status, result.value) == (Status.REGRESSION, pytest.approx(1.3 * total))
+        free = judged("sum(cost) <= baseline*1.2", spent(), found(spent(0.0, trials=1)))
+        assert (free.status, free.value) == (Status.FAIL, pytest.approx(total))
 
     def test_noise_that_hides_the_limit_is_inconclusive(self):
         rng = np.random.default_rng(3)
