@@ -45,6 +45,10 @@ _ALIASES = {
     "pass@k": "pass_at_k",
     "pass^k": "pass_hat_k",
 }
+_MEANINGS = {
+    "error_rate": "Completed attempts that ended in an error, not in a verdict on the answer."
+}
+"""Figure of the leaderboard -> what it means, where the schema tells the columns it is made of."""
 _RATES = ("success_rate", "error_rate", "pass_at_1", "pass_at_k", "pass_hat_k")
 """Figures of the leaderboard that can be recomputed over any cases."""
 _OF_GATES = {
@@ -234,7 +238,7 @@ def _of_run(column: Column) -> Figure:
         live_only=directions.is_live_only(name, unit),
     )
     known = tuple(alias for alias, of in _ALIASES.items() if of == name)
-    return Figure(metric=metric, meaning=column.doc, aliases=known)
+    return Figure(metric=metric, meaning=_MEANINGS.get(name, column.doc), aliases=known)
 
 
 def _reduced(column: Column) -> tuple[str | None, str | None]:

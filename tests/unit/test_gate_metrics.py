@@ -9,6 +9,7 @@ import scipy.constants as si
 
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.gates.grammar import parse
+from pytest_smoltrace.gates.listing import metric_lines
 from pytest_smoltrace.gates.metrics import AGGREGATES, aliases, canonical, figures, find
 from pytest_smoltrace.gates.units import format_value, quantity
 
@@ -284,3 +285,16 @@ def test_figures_of_every_metric_can_be_written(name):
         text = format_value(value, find(name).unit)
         assert text
         assert "e+" not in text
+
+
+def test_rates_are_listed_as_shares_over_any_cases():
+    lines = list(metric_lines(100))
+    start = next(n for n, line in enumerate(lines) if line.startswith("Shares of tests"))
+    end = next(n for n, line in enumerate(lines) if line.startswith("Figures of each test"))
+    listed = "\n".join(lines[start:end])
+    for name in ("success_rate", "pass@1", "pass@k", "pass^k", "error_rate"):
+        assert f"    {name} " in listed
+        assert not any(line.startswith(f"    {name} ") for line in lines[end:])
+        # What can be selected is no figure of whole runs.
+        assert parse(f"{name} {'<=' if name == 'error_rate' else '>='} 10% for tag=x").where
+    assert "ended in an error, not in a verdict on the answer" in listed
