@@ -13,7 +13,16 @@ from pytest_smoltrace.config import GateSpec, Generation, Limits, ModelSpec, Run
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.option_table import OPTIONS, Option
 from pytest_smoltrace.option_values import one_of
-from pytest_smoltrace.settings import Setting, checked, electricity, gates_of, judging
+from pytest_smoltrace.settings import (
+    Setting,
+    checked,
+    effective,
+    electricity,
+    gates_of,
+    given,
+    judging,
+    split_variable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +68,7 @@ def read(config: pytest.Config, extra_providers: Iterable[str] = ()) -> RunConfi
         table = pyproject.read(config.rootpath)
         found = {option.name: _setting(config, option, table=table) for option in OPTIONS}
         gate = next(option for option in OPTIONS if option.name == "gate")
-        gates = tuple(gates_of(_settings(config, gate), table.gates))
+        gates = tuple(gates_of(given(gate, _sources(config, gate)), table.gates))
         return _run_config(config, found, gates, (*settings.PROVIDERS, *extra_providers))
     except ConfigError as error:
         from pytest_smoltrace.redaction import redacted
@@ -89,55 +98,24 @@ def _setting(
     table: Settings | None = None,
 ) -> Setting:
     """Return the value of the first of flag, environment, ini, table and default that is set."""
-    default = () if option.repeats else option.default
-    unset = Setting(value=default, typed=default, origin="default", place=option.flag)
-    return next(_settings(config, option, command_line, table), unset)
+    return effective(option, _sources(config, option, command_line, table), option.flag)
 
 
-def _settings(
+def _sources(
     config: pytest.Config,
     option: Option,
     command_line: Any = None,
     table: Settings | None = None,
-) -> Iterator[Setting]:
-    """Yield what an option is set to, the strongest first."""
-    sources = _sources(config, option, command_line or config.option)
-    kept = table.options.get(option.name) if table else None
-    for origin, place, typed in (*sources, ("pyproject", f"{option.name} (pyproject.toml)", kept)):
-        if typed is not None:
-            value = _parsed(option, place, typed)
-            yield Setting(value=value, typed=typed, origin=origin, place=place)
-
-
-def _sources(
-    config: pytest.Config, option: Option, command_line: Any
 ) -> Iterator[tuple[str, str, Any]]:
     """Yield (origin, place, value or None), the strongest first.
 
     An empty variable or ini key is not set: a CI system cannot unset one.
     """
-    yield "flag", option.flag, getattr(command_line, option.dest, None)
-    variable = os.environ.get(option.env, "").strip()
-    yield "environment", option.env, (_split(option, variable) if variable else None)
+    yield "flag", option.flag, getattr(command_line or config.option, option.dest, None)
+    yield "environment", option.env, split_variable(option, os.environ.get(option.env, ""))
     yield "ini", f"{option.dest} (ini)", config.getini(option.dest) or None
-
-
-def _split(option: Option, variable: str) -> Any:
-    """Return the values of a repeatable option, else the text itself."""
-    if not option.repeats:
-        return variable
-    for separator in option.separators:
-        variable = variable.replace(separator, "\n")
-    return [piece.strip() for piece in variable.split("\n") if piece.strip()]
-
-
-def _parsed(option: Option, place: str, typed: Any) -> Any:
-    """Return the parsed value; switches of the command line need no parsing."""
-    if isinstance(typed, bool):
-        return typed
-    if option.repeats:
-        return tuple(checked(option.parse, place, item) for item in typed)
-    return checked(option.parse, place, typed)
+    kept = table.options.get(option.name) if table else None
+    yield "pyproject", f"{option.name} (pyproject.toml)", kept
 
 
 def _run_config(

@@ -13,6 +13,11 @@ from pytest_smoltrace.option_values import points
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from pytest_smoltrace.option_table import Option
+
+    Source = tuple[str, str, Any]
+    """Origin, place and what is typed there, None for nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -35,6 +40,40 @@ def checked(parse: Callable[[str], Any], place: str, typed: str) -> Any:
         return parse(typed.strip())
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from None
+
+
+def split_variable(option: Option, text: str) -> str | list[str] | None:
+    """Return what an environment variable says, a list of a repeatable option; None of nothing."""
+    text = text.strip()
+    if not option.repeats:
+        return text or None
+    for separator in option.separators:
+        text = text.replace(separator, "\n")
+    return [piece.strip() for piece in text.split("\n") if piece.strip()] or None
+
+
+def given(option: Option, sources: Iterable[Source]) -> Iterator[Setting]:
+    """Yield what an option is set to, in the order of the sources."""
+    for origin, place, typed in sources:
+        if typed is not None:
+            value = _parsed(option, place, typed)
+            yield Setting(value=value, typed=typed, origin=origin, place=place)
+
+
+def effective(option: Option, sources: Iterable[Source], place: str) -> Setting:
+    """Return what the first of the sources that is set says, else the default."""
+    default = () if option.repeats else option.default
+    unset = Setting(value=default, typed=default, origin="default", place=place)
+    return next(given(option, sources), unset)
+
+
+def _parsed(option: Option, place: str, typed: Any) -> Any:
+    """Return the parsed value; switches of the command line need no parsing."""
+    if isinstance(typed, bool):
+        return typed
+    if option.repeats:
+        return tuple(checked(option.parse, place, item) for item in typed)
+    return checked(option.parse, place, typed)
 
 
 def judging(values: Mapping[str, Any], gates: tuple[GateSpec, ...]) -> Judging:

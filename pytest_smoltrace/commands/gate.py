@@ -11,12 +11,12 @@ from pytest_smoltrace.option_table import OPTIONS, Option
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pytest_smoltrace.config import Judging
     from pytest_smoltrace.gates.verdicts import Judgement
     from pytest_smoltrace.pyproject import Settings
-    from pytest_smoltrace.settings import Setting
+    from pytest_smoltrace.settings import Source
 
 _GIVEN = (
     *("gate", "baseline", "margin", "power", "inconclusive", "allow_mismatch"),
@@ -93,12 +93,16 @@ def _judged(directory: Path, judging: Judging, folder: Path) -> Judgement:
 def _judging(args: argparse.Namespace, table: Settings) -> Judging:
     """Return what is given, and for the rest what the environment and pyproject.toml say."""
     from pytest_smoltrace.errors import ConfigError
-    from pytest_smoltrace.settings import gates_of, judging
+    from pytest_smoltrace.settings import effective, gates_of, given, judging
 
-    found = {name: _setting(option, args, table) for name, option in _options().items()}
-    values: dict[str, Any] = {name: setting.value for name, setting in found.items()}
+    options = _options()
+    values: dict[str, Any] = {
+        name: effective(option, _sources(option, args, table), _flag(name)).value
+        for name, option in options.items()
+    }
     values |= {option.name: option.default for option in OPTIONS if option.name in _FIXED}
-    asked = judging(values, tuple(gates_of([found["gate"]], table.gates)))
+    gates = given(options["gate"], _sources(options["gate"], args, table))
+    asked = judging(values, tuple(gates_of(gates, table.gates)))
     if not asked.asked:
         raise ConfigError(
             "there is nothing to judge by; give --gate 'success_rate >= 80%' or --baseline last, "
@@ -107,38 +111,14 @@ def _judging(args: argparse.Namespace, table: Settings) -> Judging:
     return asked
 
 
-def _setting(option: Option, args: argparse.Namespace, table: Settings) -> Setting:
-    """Return the value of the first of argument, environment, pyproject.toml and default."""
-    from pytest_smoltrace.settings import Setting
+def _sources(option: Option, args: argparse.Namespace, table: Settings) -> Iterator[Source]:
+    """Yield what argument, environment and pyproject.toml say of an option."""
+    from pytest_smoltrace.settings import split_variable
 
-    name, variable = option.name, os.environ.get(option.env, "").strip()
-    sources = (
-        ("flag", _flag(name), getattr(args, name)),
-        ("environment", option.env, _split(option, variable) if variable else None),
-        ("pyproject", f"{name} (pyproject.toml)", table.options.get(name)),
-    )
-    for origin, place, typed in sources:
-        if typed is not None:
-            value = _parsed(option, place, typed)
-            return Setting(value=value, typed=typed, origin=origin, place=place)
-    default = () if option.repeats else option.default
-    return Setting(value=default, typed=default, origin="default", place=_flag(name))
-
-
-def _split(option: Option, variable: str) -> str | list[str]:
-    if not option.repeats:
-        return variable
-    for separator in option.separators:
-        variable = variable.replace(separator, "\n")
-    return [piece.strip() for piece in variable.split("\n") if piece.strip()]
-
-
-def _parsed(option: Option, place: str, typed: Any) -> Any:
-    from pytest_smoltrace.settings import checked
-
-    if option.repeats:
-        return tuple(checked(option.parse, place, item) for item in typed)
-    return checked(option.parse, place, typed)
+    name = option.name
+    yield "flag", _flag(name), getattr(args, name)
+    yield "environment", option.env, split_variable(option, os.environ.get(option.env, ""))
+    yield "pyproject", f"{name} (pyproject.toml)", table.options.get(name)
 
 
 GATE = Command(

@@ -98,6 +98,15 @@ def test_what_is_not_given_is_read_from_pyproject(folder, gate, tmp_path):
     assert any(line.startswith("INCONCLUSIVE no_regressions") for line in lines)
 
 
+def test_gates_of_all_places_are_added_up(folder, gate, monkeypatch):
+    store(folder, cases=TEN)
+    monkeypatch.setenv("SMOLTRACE_GATE", "quality=success_rate >= 10%\nfew=steps <= 90steps")
+    _, lines = gate("s-1", "--gate", "quality=success_rate >= 90%")
+    assert lines[0].startswith("PASS quality  success_rate 100.0 % >= 90.0 %")
+    assert sum(line.startswith("PASS quality") for line in lines) == 1
+    assert any(" few " in f"{line} " for line in lines)
+
+
 def test_another_model_is_incomparable_unless_allowed(folder, gate):
     store(folder, "old", cases=TEN, models=("m-1",))
     store(folder, "new", cases=TEN, models=("m-2",), started_s=60)
