@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["fail", "warn"]
+Table = Literal["results", "leaderboard", "rate", "gate"]
 Operator = Literal[">=", ">", "<=", "<", "=="]
 
 
@@ -15,7 +16,7 @@ class Metric:
 
     shown: str
     """As it is typed: `p95(latency)`."""
-    table: Literal["results", "leaderboard", "rate", "gate"]
+    table: Table
     """results: a column, aggregated over attempts; leaderboard: a figure of whole runs; rate: a
     share of passes, recomputed over any cases; gate: a figure of the gates themselves."""
     column: str

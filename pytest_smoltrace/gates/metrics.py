@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_smoltrace.errors import ConfigError
 from pytest_smoltrace.gates import directions
-from pytest_smoltrace.gates.expression import Metric
+from pytest_smoltrace.gates.expression import Metric, Table
 from pytest_smoltrace.gates.units import SHARES
 from pytest_smoltrace.suggestion import did_you_mean
 
@@ -208,29 +208,24 @@ def _of_gates(name: str) -> Figure:
 
 
 def _of_results(column: Column) -> Figure:
-    name, unit = column.name, _unit(column)
-    metric = Metric(
-        shown=name,
-        table="results",
-        column=name,
-        aggregate="max" if directions.is_maximum(name) else "mean",
-        unit=unit,
-        better=directions.better(name, unit),
-        timing=directions.is_timing(name, unit),
-        live_only=directions.is_live_only(name, unit),
-    )
-    known = tuple(alias for alias, of in _ALIASES.items() if of == name)
-    return Figure(metric=metric, meaning=column.doc, aliases=known)
+    aggregate = "max" if directions.is_maximum(column.name) else "mean"
+    return _of_column(column, "results", column.name, aggregate)
 
 
 def _of_run(column: Column) -> Figure:
-    name, unit = column.name, _unit(column)
     of, aggregate = _reduced(column)
-    table: Literal["rate", "leaderboard"] = "rate" if name in _RATES else "leaderboard"
+    if of is not None:
+        return _of_column(column, "results", of, aggregate)
+    return _of_column(column, "rate" if column.name in _RATES else "leaderboard", column.name)
+
+
+def _of_column(column: Column, table: Table, of: str, aggregate: str | None = None) -> Figure:
+    """Return the figure of a column, that of another one in an aggregate where it is one."""
+    name, unit = column.name, _unit(column)
     metric = Metric(
         shown=name,
-        table="results" if of else table,
-        column=of or name,
+        table=table,
+        column=of,
         aggregate=aggregate,
         unit=unit,
         better=directions.better(name, unit),
