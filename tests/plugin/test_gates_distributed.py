@@ -10,6 +10,8 @@ import types
 
 import pytest
 
+from pytest_smoltrace.gatekeeper import Gatekeeper
+from pytest_smoltrace.redaction import Redactor
 from tests.plugin import gated_session
 from tests.plugin.conftest import CONFTEST
 from tests.plugin.gated_session import SOURCE, result, statuses, with_gates
@@ -41,9 +43,7 @@ def command(pytester):
     return run
 
 
-GROUPED = SOURCE.replace(
-    "def test_case", '@pytest.mark.xdist_group("together")\ndef test_case'
-).replace("def test_case(ask, n):", "def test_case(ask, n):\n    '''@ in a text'''")
+GROUPED = SOURCE.replace("def test_case", '@pytest.mark.xdist_group("together")\ndef test_case')
 
 
 def test_workers_do_not_change_the_verdict(judged):
@@ -86,6 +86,22 @@ def test_groups_of_workers_and_annotations(judged, monkeypatch, pytester):
     outputs = (pytester.path / "OUTPUT").read_text()
     assert re.search(r"gate_status<<(\S+)\nfailed\n\1\n", outputs)
     assert "REGRESSION" in (pytester.path / "STEP_SUMMARY").read_text()
+
+
+def test_a_test_of_a_group_is_found_by_its_own_name(tmp_path, monkeypatch):
+    """Not every version of pytest lets xdist append the group."""
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    keeper = Gatekeeper.__new__(Gatekeeper)
+    option = types.SimpleNamespace(dist="loadgroup")
+    keeper._config = types.SimpleNamespace(option=option, rootpath=tmp_path)
+    keeper._judge, keeper._redactor = object(), Redactor()
+    keeper._failed, keeper._locations = set(), {}
+    report = types.SimpleNamespace(
+        nodeid="t.py::test_b[1]@together", failed=True, location=("t.py", 4, "test_b[1]")
+    )
+    keeper.pytest_runtest_logreport(report)
+    assert keeper._failed == {"t.py::test_b[1]"}
+    assert keeper._places() == {"t.py::test_b[1]": ("t.py", 5)}
 
 
 def test_no_gate_passes_workers_without_a_case(judged):
