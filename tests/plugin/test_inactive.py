@@ -1,5 +1,7 @@
 """Without a model nothing happens; collecting loads no model and writes nothing."""
 
+import textwrap
+
 import pytest
 
 SOURCE = """
@@ -101,3 +103,24 @@ def test_no_cases_write_nothing(suite):
     run = suite("-n", "1", source="def test_one(): pass")
     run.result.assert_outcomes(passed=1)
     assert run.runs == []
+
+
+def test_a_session_without_gates_imports_nothing_to_judge_by(suite, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    imported = """
+        import sys
+
+        def pytest_unconfigure():
+            print("IMPORTED", *sorted(sys.modules))
+    """
+    run = suite(
+        "-s", source="def test_one(ask): assert ask('answer Bern') == 'Bern'",
+        conftest=textwrap.dedent(imported),
+    )  # fmt: skip
+    assert run.ret == 0
+    (line,) = (line for line in run.out.splitlines() if line.startswith("IMPORTED"))
+    modules = line.split()
+    assert "pytest_smoltrace.gatekeeper" in modules
+    parts = ("gates", "gating", "inference", "baselines", "measured", "report", "commands")
+    heavy = (*(f"pytest_smoltrace.{part}" for part in parts), "scipy")
+    assert [name for name in modules if name.startswith(heavy)] == []
