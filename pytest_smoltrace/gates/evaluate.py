@@ -78,6 +78,17 @@ class _Matters:
             found=self.found,
             match=self.matches.get(run.run_id),
             partial=self.partial,
+            gone=self._gone(),
+        )
+
+    def _gone(self) -> tuple[str, ...]:
+        """Return the runs of the baseline that no run of the session is compared with."""
+        session = self.found.session if self.found else None
+        matched = {match.run.run_id for match in self.matches.values() if match.run}
+        return tuple(
+            f"{run.model or 'no model'}, {run.agent_type or 'no'} agent"
+            for run in (session.runs if session else ())
+            if run.run_id not in matched
         )
 
 

@@ -33,6 +33,8 @@ class Matter:
     match: Match | None = None
     """None without a baseline."""
     partial: str | None = None
+    gone: tuple[str, ...] = ()
+    """Runs of the baseline that nothing is compared with."""
 
     @property
     def other(self) -> MeasuredRun | None:

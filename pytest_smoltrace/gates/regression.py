@@ -210,8 +210,9 @@ def coverage(matter: Matter) -> Draft:
     status, reason = _covered(
         matter, missing, len(wanted), passed=holds(value, gate.operator, limit)
     )
+    gone = (f"not run here: {'; '.join(matter.gone)}",) if matter.gone else ()
     return drafted(
-        gate, matter.run, status, reason, value=value, limit=limit, cases=len(wanted),
+        gate, matter.run, status, reason, notes=gone, value=value, limit=limit, cases=len(wanted),
         attempts=len(wanted & here),
     )  # fmt: skip
 

@@ -439,6 +439,14 @@ class TestCoverage:
         rate = judged("no_regressions", cases(4, 4), base)
         assert rate.reason.endswith("the baseline's summary leaves out 6,000 attempts")
 
+    def test_a_model_of_the_baseline_that_is_not_run_now_is_said(self):
+        both = session(run(cases(4, 4), run_id="b-1"), run(cases(4, 4), model="m-2", run_id="b-2"))
+        base = Found(reference="b", session=both)
+        result = judged("coverage >= 100%", cases(4, 4), base)
+        assert (result.status, result.reason) == (Status.PASS, "not run here: m-2, tool agent")
+        results = evaluate(policy("coverage >= 100%"), both, base).results
+        assert [each.reason for each in results] == [None, None]
+
     def test_a_case_that_is_skipped_now_is_gone(self):
         now = [attempt("a"), attempt("b", success=False, scored=False, outcome="skipped")]
         result = judged("coverage >= 100%", now, found(rates({"a": "P", "b": "P"})))
