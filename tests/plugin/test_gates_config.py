@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from pytest_smoltrace import pyproject
+from pytest_smoltrace.errors import ConfigError
 from tests.plugin import gated_session
 from tests.plugin.conftest import CONFTEST
 from tests.plugin.gated_session import SOURCE, result, statuses
@@ -205,18 +207,34 @@ WRONG_TABLES = {
 }
 
 
-@pytest.mark.parametrize("text", WRONG_TABLES)
-def test_a_wrong_table_is_refused(refused, pytester, text):
-    (pytester.path / "pytest.ini").touch()  # pytest itself need not read the table
+IN_OPTIONS = ("trials = 0", "trials = 2.5", "margin = 5", "gate_only = 'perhaps'",
+              "allow_mismatch = ['modle']", "baseline = 'nothing-like-it'",
+              "gates.q = 'tokns <= 1'", "gates = ")  # fmt: skip
+"""Tables that are refused by what reads their values."""
+
+
+@pytest.mark.parametrize("text", ["margn = '5pp'", *IN_OPTIONS])
+def test_a_wrong_table_is_refused(refused, text):
     line = refused(pyproject=f"[tool.smoltrace]\n{text}\n")
     for word in WRONG_TABLES[text]:
         assert word in line
 
 
+@pytest.mark.parametrize("text", sorted(set(WRONG_TABLES) - set(IN_OPTIONS)))
+def test_a_wrong_table_is_told_in_one_line(tmp_path, text):
+    (tmp_path / "pyproject.toml").write_text(f"[tool.smoltrace]\n{text}\n")
+    with pytest.raises(ConfigError) as refusal:
+        pyproject.read(tmp_path)
+    assert "\n" not in str(refusal.value)
+    for word in WRONG_TABLES[text]:
+        assert word in str(refusal.value)
+
+
 @pytest.mark.parametrize("text", ["[tool]\nsmoltrace = 3", "[[tool.smoltrace]]"])
-def test_what_is_no_table_is_refused(refused, pytester, text):
-    (pytester.path / "pytest.ini").touch()
-    assert "is no table" in refused(pyproject=text)
+def test_what_is_no_table_is_refused(tmp_path, text):
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError, match="is no table"):
+        pyproject.read(tmp_path)
 
 
 WRONG = {

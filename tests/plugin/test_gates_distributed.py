@@ -249,6 +249,7 @@ def test_reruns_do_not_raise_a_rate(judged):
 def test_a_random_order_changes_nothing(judged):
     alone = judged(*GATES, bad=range(6), base=True, run_id="alone")
     run = judged(*GATES, "-p", "randomly", "--randomly-seed=3", bad=range(6))
+    assert "random seed: 3" in run.out or "--randomly-seed=3" in run.out
     assert run.ret == 1
     assert told(run) == told(alone)
 
