@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_smoltrace.comparing.pairing import cases_of
+from pytest_smoltrace.measured.population import Population
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,8 @@ FIGURES: Mapping[str, str] = {
 """Name -> column of the figures that are compared as ratios; more is worse."""
 TIMING = frozenset({"latency", "ttft", "energy"})
 """Figures that depend on the hardware."""
+_LIVE = TIMING | {"cost"}
+"""Figures of which a replayed attempt says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Overlap:
 
 def overlap(now: MeasuredRun, before: MeasuredRun) -> Overlap:
     """Return how many scored cases two runs have, and how many both have."""
-    ours, theirs = cases_of(now).keys(), cases_of(before).keys()
+    ours, theirs = (_scored(run).counts.keys() for run in (now, before))
     return Overlap(both=len(ours & theirs), baseline=len(theirs), candidate=len(ours))
 
 
@@ -46,14 +48,8 @@ def compared_rate(
     """Return what a comparison of success rates finds."""
     from pytest_smoltrace.inference.rates import compare_rates
 
-    ours, theirs = cases_of(now), cases_of(before)
-    pairs = [
-        (
-            (theirs[case].passed, len(theirs[case].trials)),
-            (ours[case].passed, len(ours[case].trials)),
-        )
-        for case in sorted(ours.keys() & theirs.keys())
-    ]
+    ours, theirs = (_scored(run).counts for run in (now, before))
+    pairs = [(theirs[case], ours[case]) for case in sorted(ours.keys() & theirs.keys())]
     return compare_rates(pairs, alpha=alpha, power=power, margin=margin)
 
 
@@ -63,7 +59,10 @@ def compared_figure(
     """Return what a comparison of the means of a figure finds, None where a side lacks it."""
     from pytest_smoltrace.inference.ratios import compare_values
 
-    ours, theirs = (_values(run, FIGURES[name]) for run in (now, before))
+    sides = [_scored(run) for run in (now, before)]
+    if name in _LIVE:
+        sides = [rows.live for rows in sides]
+    ours, theirs = (rows.values(FIGURES[name]) for rows in sides)
     pairs = [(theirs[case], ours[case]) for case in sorted(ours.keys() & theirs.keys())]
     if not pairs:
         return None
@@ -72,14 +71,6 @@ def compared_figure(
     )
 
 
-def _values(run: MeasuredRun, column: str) -> dict[str, list[float]]:
-    """Return the known values of a column by scored case."""
-    table, found = run.attempts, dict[str, list[float]]()
-    needed = ("case_id", "scored", column)
-    if not set(needed) <= set(table.column_names):
-        return found
-    columns: list[Any] = [table.column(name).to_pylist() for name in needed]
-    for case, scored, value in zip(*columns, strict=True):
-        if scored and value is not None:
-            found.setdefault(str(case), []).append(float(value))
-    return found
+def _scored(run: MeasuredRun) -> Population:
+    """Return the attempts that rates and figures are of, as gates take them."""
+    return Population(run.attempts).scored

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_smoltrace.gates.expression import Metric
-    from pytest_smoltrace.gates.population import Population
+    from pytest_smoltrace.measured.population import Population
 
 Counts = dict[str, tuple[int, int]]
 """Case -> how many of its trials have something, and how many trials it has."""

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_smoltrace.gates.figures import OVER_COMPLETED, Figure, aggregate_figure, rate_figure
-from pytest_smoltrace.gates.population import Population
 from pytest_smoltrace.gates.selecting import of_cases
 from pytest_smoltrace.gates.selectors import RUN_KEYS
+from pytest_smoltrace.measured.population import Population
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,6 @@ from pytest_smoltrace.baselines.match import advice
 from pytest_smoltrace.gates import reasons
 from pytest_smoltrace.gates.draft import Draft, drafted
 from pytest_smoltrace.gates.figures import of_one_trial
-from pytest_smoltrace.gates.population import Population
 from pytest_smoltrace.gates.relative import (
     compared_rates,
     compared_values,
@@ -18,6 +17,7 @@ from pytest_smoltrace.gates.relative import (
 )
 from pytest_smoltrace.gates.threshold import holds, notes, too_few, unknown, why
 from pytest_smoltrace.gates.verdicts import Status
+from pytest_smoltrace.measured.population import Population
 
 if TYPE_CHECKING:
     from pytest_smoltrace.comparison import Comparison

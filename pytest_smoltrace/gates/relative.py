@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_smoltrace.comparison import Comparison
     from pytest_smoltrace.gates.expression import Gate
     from pytest_smoltrace.gates.policy import Policy
-    from pytest_smoltrace.gates.population import Population
+    from pytest_smoltrace.measured.population import Population
 
 _DIGITS = 9
 """Decimals of a margin: a limit of 2 pp stays one after a subtraction."""

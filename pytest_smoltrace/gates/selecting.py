@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pytest_smoltrace.gates.population import Population
 from pytest_smoltrace.gates.selectors import RUN_KEYS
+from pytest_smoltrace.measured.population import Population
 from pytest_smoltrace.suggestion import did_you_mean
 
 if TYPE_CHECKING:
