@@ -48,6 +48,8 @@ def percentile(values: Iterable[float], q: float) -> float | None:
         return None
     h = (len(ordered) - 1) * q
     below = math.floor(h)
+    if below == h:  # what is next to it may be infinite
+        return ordered[below]
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (h - below) * (ordered[above] - ordered[below])
 

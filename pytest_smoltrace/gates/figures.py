@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pytest_smoltrace.error_types import VERDICTS
 from pytest_smoltrace.inference.intervals import interval_of
+from pytest_smoltrace.inference.resampling import quantile_of
 from pytest_smoltrace.stats import cluster_interval, pass_at_k, pass_hat_k, percentile
 
 if TYPE_CHECKING:
@@ -151,8 +152,6 @@ def aggregate_figure(metric: Metric, values: Mapping[str, Sequence[float]]) -> F
 def aggregate(metric: Metric, values: Sequence[float]) -> float:
     """Return the aggregate of a metric over some values."""
     name = metric.aggregate or "mean"
-    if name in ("min", "max"):
-        return min(values) if name == "min" else max(values)
     if name == "sum":
         return math.fsum(values)
     q = quantile_of(name)
@@ -166,10 +165,3 @@ def aggregate(metric: Metric, values: Sequence[float]) -> float:
 def of_one_trial(values: Mapping[str, Sequence[float]]) -> float:
     """Return the sum over cases of what one trial takes, the mean of those that there are."""
     return math.fsum(fmean(each) for each in values.values())
-
-
-def quantile_of(aggregate: str) -> float | None:
-    """Return the quantile that an aggregate is, None of one that is none."""
-    if aggregate == "median":
-        return 0.5
-    return float(aggregate[1:]) / _PERCENT if aggregate[:1] == "p" else None

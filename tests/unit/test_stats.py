@@ -153,3 +153,8 @@ def test_importing_needs_no_scipy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["False", "False"]
+
+
+def test_a_percentile_that_is_a_value_does_not_depend_on_its_neighbours():
+    values = [1.0, 5.0, math.inf]
+    assert [stats.percentile(values, q) for q in (0, 0.5, 1)] == values
