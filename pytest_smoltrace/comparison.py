@@ -51,6 +51,7 @@ class Comparison:
     unit."""
     candidate_value: float | None = None
     needs_cases: int | None = None
-    """Cases that would be enough for the margin with as many trials; None when unknown."""
+    """Cases that would be enough for the margin with as many trials; None when no number is, or
+    only one that nobody would run."""
     needs_trials: int | None = None
-    """Trials of each case that would be enough; None when no number is."""
+    """Trials of each case that would be enough; None likewise."""

@@ -109,6 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     run_config = _read(config)
     if run_config is None:
+        _refuse_unjudged(config)
         config.pluginmanager.register(Inactive(), "smoltrace-inactive")
         return
     _check_distribution(config)
@@ -143,8 +144,19 @@ def _check_distribution(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
+def _refuse_unjudged(config: pytest.Config) -> None:
+    """Refuse gates that are typed for a session that evaluates nothing: they would seem to pass."""
+    for flag, name in (("--smoltrace-gate", "gate"), ("--smoltrace-baseline", "baseline")):
+        if getattr(config.option, f"smoltrace_{name}", None):
+            raise pytest.UsageError(f"{flag} has nothing to judge: give a --smoltrace-model")
+
+
 class Inactive:
     """Skips the cases of a session that has no model."""
+
+    def __init__(self) -> None:
+        self._skipped = False
+        """Whether there were cases."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -153,4 +165,13 @@ class Inactive:
 
         for item in items:
             if is_case(item):
+                self._skipped = True
                 item.add_marker(pytest.mark.skip(reason=INACTIVE))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say that gates which the project has were not judged."""
+        if self._skipped:
+            from pytest_smoltrace import unjudged
+
+            for line in unjudged.lines(terminalreporter.config):
+                terminalreporter.write_line(line, yellow=True)

@@ -20,6 +20,8 @@ _LABELS = frozenset({
     "hide_content", "suite_version", "use_case", "team", "purpose", "gpu_bindings",
 })  # fmt: skip
 """Options and facts that no figure depends on."""
+_LIMITS = frozenset({"case_timeout", "request_timeout", "tool_timeout", "max_retries"})
+"""Options that end what takes too long: who changes one wants to see what comes of it."""
 _OF_TIMING = frozenset({"stream"})
 """Options that only figures of time depend on."""
 _OF_ELECTRICITY = frozenset({"country", "carbon_intensity", "power_price", "pue"})
@@ -134,12 +136,14 @@ def _suite(run: MeasuredRun, other: MeasuredRun, changed: frozenset[str]) -> Ite
     if changed:
         named = sorted(changed)
         rest = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-        text = f"suite (other demands in {', '.join(named[:_SHOWN])}{rest})"
+        text = f"suite (another prompt or expectation in {', '.join(named[:_SHOWN])}{rest})"
         yield Mismatch(word="suite", text=text)
     elif _differ(other.row.get("suite_hash"), run.row.get("suite_hash")) and _case_ids(
         run
     ) == _case_ids(other):
-        yield Mismatch(word="suite", text="suite (the same cases with other demands)")
+        yield Mismatch(
+            word="suite", text="suite (the same cases with other prompts or expectations)"
+        )
 
 
 def _case_ids(run: MeasuredRun) -> frozenset[str]:
@@ -168,7 +172,7 @@ def _prices(run: MeasuredRun, other: MeasuredRun) -> Iterator[Mismatch]:
 
 def _is_general(name: str) -> bool:
     """Return whether an option is one that every figure depends on."""
-    return name not in _OF_THE_RUN | _LABELS | _OF_TIMING | _OF_ELECTRICITY
+    return name not in _OF_THE_RUN | _LABELS | _LIMITS | _OF_TIMING | _OF_ELECTRICITY
 
 
 def _config(run: MeasuredRun, session: MeasuredSession) -> Mapping[str, Any]:

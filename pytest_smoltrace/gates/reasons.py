@@ -95,8 +95,8 @@ def _needs(comparison: Comparison) -> str:
     if cases is None:
         return f"needs {trials} trials each"
     if trials is None:
-        return f"needs {cases} cases; more trials alone are not enough"
-    return f"needs {cases} cases, or {trials} trials each"
+        return f"needs {cases:,} cases; more trials alone are not enough"
+    return f"needs {cases:,} cases, or {trials} trials each"
 
 
 def regression(comparison: Comparison, margin: float, p_value: float) -> str:

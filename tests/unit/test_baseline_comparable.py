@@ -87,7 +87,9 @@ def test_an_allowed_model_takes_no_run_by_chance(pair):
 def test_a_prompt_that_changed_is_named(pair):
     found = pair({"demand": "do"}, {"demand": "make"})
     assert found.changed == {"c1", "c2", "c3"}
-    assert texts(found.mismatches) == [("suite", "suite (other demands in c1, c2, c3)")]
+    assert texts(found.mismatches) == [
+        ("suite", "suite (another prompt or expectation in c1, c2, c3)")
+    ]
     assert pair({"demand": "really do"}, {"demand": "do"}, allow={"suite"}).mismatches == ()
 
 
@@ -105,7 +107,7 @@ def test_cases_that_came_or_went_are_no_mismatch(pair, load):
 def test_a_changed_case_is_found_though_others_came(pair, load):
     ours = {"cases": {"c1": "P", "new": "F"}, "demand": "do"}
     found = pair(ours, {"cases": {"c1": "P", "old": "P"}, "demand": "make"}, load=load)
-    assert texts(found.mismatches) == [("suite", "suite (other demands in c1)")]
+    assert texts(found.mismatches) == [("suite", "suite (another prompt or expectation in c1)")]
 
 
 def with_prompts(session, prompts, suite_hash):
@@ -138,15 +140,29 @@ def test_prompts_are_compared_where_they_are_known_and_may_have_changed(
     assert match_run(candidate.runs[0], candidate, baseline).changed == changed
 
 
-def test_of_a_summary_alone_only_the_hash_of_equal_suites_tells(pair):
+def test_a_summary_alone_tells_which_cases_changed(pair):
     found = pair({"demand": "do"}, {"demand": "make"}, load=summary)
-    assert texts(found.mismatches) == [("suite", "suite (the same cases with other demands)")]
+    expected = "suite (another prompt or expectation in c1, c2, c3)"
+    assert texts(found.mismatches) == [("suite", expected)]
+
+
+def test_of_an_old_summary_only_the_hash_of_equal_suites_tells(pair):
+    def old(run):
+        value = json.loads((run / "summary.json").read_bytes())
+        cases = [{k: v for k, v in case.items() if k != "demands"} for case in value["cases"]]
+        return load_summary({**value, "cases": cases})
+
+    found = pair({"demand": "do"}, {"demand": "make"}, load=old)
+    expected = "suite (the same cases with other prompts or expectations)"
+    assert texts(found.mismatches) == [("suite", expected)]
 
 
 def test_more_changed_cases_than_fit_are_counted(pair):
     cases = {f"c{n}": "P" for n in range(1, 8)}
     found = pair({"cases": cases}, {"cases": cases, "demand": "make"})
-    assert found.mismatches[0].text == "suite (other demands in c1, c2, c3 and 4 more)"
+    assert (
+        found.mismatches[0].text == "suite (another prompt or expectation in c1, c2, c3 and 4 more)"
+    )
 
 
 def test_demands_of_a_saved_baseline_are_those_of_its_journal(tmp_path):

@@ -386,13 +386,13 @@ class TestSuite:
         (result,) = evaluate(policy("no_regressions"), session(asked("now")), base).results
         assert (result.status, result.blocks) == (Status.INCOMPARABLE, True)
         assert result.reason == (
-            "baseline and run differ in suite (other demands in case-000); "
+            "baseline and run differ in suite (another prompt or expectation in case-000); "
             "allow it with --smoltrace-allow-mismatch=suite"
         )
         allowed = policy("no_regressions", allow_mismatch=frozenset({"suite"}))
         judgement = evaluate(allowed, session(asked("now")), base)
         assert judgement.results[0].status is Status.INCONCLUSIVE
-        assert judgement.baseline.allowed == ("suite (other demands in case-000)",)
+        assert judgement.baseline.allowed == ("suite (another prompt or expectation in case-000)",)
 
 
 class TestHolm:
