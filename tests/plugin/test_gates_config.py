@@ -302,16 +302,16 @@ def test_collecting_judges_nothing(project):
     assert "no case was run" not in run.out
 
 
-def test_without_a_model_gates_are_inert(suite, outside, pytester):
+def test_without_a_model_gates_of_a_project_are_inert(suite, outside, pytester, monkeypatch):
     (pytester.path / "pyproject.toml").write_text("[tool.smoltrace]\nnonsense = 1\n")
     more = """
 def pytest_smoltrace_gates(config):
     raise RuntimeError("asked")
 """
-    run = suite(
-        "--smoltrace-gate=nonsense", "--smoltrace-baseline=nowhere",
-        source="def test_plain(): pass", model=None, conftest=more,
-    )  # fmt: skip
+    monkeypatch.setenv("SMOLTRACE_GATE", "nonsense")
+    monkeypatch.setenv("SMOLTRACE_BASELINE", "nowhere")
+    (pytester.path / "pytest.ini").write_text("[pytest]\nsmoltrace_gate = nonsense\n")
+    run = suite(source="def test_plain(): pass", model=None, conftest=more)
     assert run.ret == 0
     assert "asked" not in run.out
     assert not run.directory.exists()
