@@ -64,7 +64,9 @@ def failed(summary: Mapping[str, Any], most: int) -> Block | None:
     if not cases:
         return None
     number = sum(run["failed_tests"] for run in summary["runs"])
-    head = _details(f"Failed cases ({count(max(number, len(cases)))})")
+    repeated = any((run.get("pass_attempts") or 1) > 1 for run in summary["runs"])
+    what = "attempts" if repeated else "cases"
+    head = _details(f"Failed {what} ({count(max(number, len(cases)))})")
     left_out = max(0, number - len(cases)) if summary["cases_left_out"] else 0
     rows = [_failed_row(case) for case in cases]
     return Block(head=head, columns=_ERRORS, rows=rows, tail=_CLOSED, most=most, left_out=left_out)

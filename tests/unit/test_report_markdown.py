@@ -156,6 +156,9 @@ def test_a_session_without_gates_and_one_without_cases():
     text = pr_comment(make.summary(runs=[trials]))
     assert "### smoltrace: 52 of 60 attempts passed" in text
     assert " %), 20 cases x 3 trials, " in text
+    assert "Failed attempts (8)" in pr_comment(
+        make.summary(runs=[trials], cases=[make.failed_case()])
+    )
     uneven = make.run(pass_attempts=4, evaluated_prompts=20)
     assert "20 cases x up to 4 trials" in pr_comment(make.summary(runs=[uneven]))
     two = make.summary(runs=[make.run(), make.run(model="m-2")])
