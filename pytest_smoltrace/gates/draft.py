@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_smoltrace.comparison import Verdict
 from pytest_smoltrace.gates import reasons
+from pytest_smoltrace.gates.selectors import RUN_KEYS
 from pytest_smoltrace.gates.verdicts import GateResult, Status
 from pytest_smoltrace.inference.decision import decide, decide_ratio
 
@@ -35,6 +36,19 @@ class Draft:
     def p_value(self) -> float | None:
         """p-value of the comparison, None without one."""
         return self.result.comparison.p_value if self.result.comparison else None
+
+    @property
+    def kind(self) -> str | None:
+        """Kind of the comparison, None without one."""
+        return self.result.comparison.kind if self.result.comparison else None
+
+    @property
+    def question(self) -> tuple[Any, ...]:
+        """What the comparison asks: gates that ask the same are one test."""
+        result, metric = self.result, self.gate.metric
+        figure = "success_rate" if self.gate.is_no_regressions else metric.column
+        chosen = tuple(each for each in self.gate.where if each[0] not in RUN_KEYS)
+        return result.run_id, figure, metric.aggregate, chosen, self.p_value
 
     @property
     def least_p(self) -> float:

@@ -117,11 +117,24 @@ def _of_run(matter: Matter) -> Draft:
 
 
 def _corrected(drafts: Sequence[Draft], alpha: float) -> list[float | None]:
-    """Return the p-values of the drafts, Holm's correction made over those that can fail."""
-    family = [draft for draft in drafts if draft.is_corrected and draft.p_value is not None]
-    p_values = [draft.p_value for draft in family if draft.p_value is not None]
-    found = iter(holm(p_values, [draft.least_p for draft in family], alpha=alpha))
-    return [next(found) if draft.is_corrected else draft.p_value for draft in drafts]
+    """Return the p-values of the drafts, Holm's correction made over those that can fail.
+
+    Rates are a family of their own, so that limits on times and costs do not hide what the agent
+    gets wrong. A comparison that several gates make counts once.
+    """
+    found = [draft.p_value for draft in drafts]
+    for kind in ("difference", "ratio"):
+        family: dict[Any, list[int]] = {}
+        for place, draft in enumerate(drafts):
+            if draft.is_corrected and draft.kind == kind:
+                family.setdefault(draft.question, []).append(place)
+        first = [drafts[places[0]] for places in family.values()]
+        p_values = [draft.p_value or 0.0 for draft in first]
+        adjusted = holm(p_values, [draft.least_p for draft in first], alpha=alpha)
+        for places, value in zip(family.values(), adjusted, strict=True):
+            for place in places:
+                found[place] = value
+    return found
 
 
 def _used(found: Found | None, matches: Iterable[Match]) -> BaselineUsed | None:

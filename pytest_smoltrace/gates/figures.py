@@ -59,15 +59,25 @@ def scale_of(metric: Metric) -> int:
     return _PERCENT if metric.unit == "%" else 1
 
 
-def rate_figure(metric: Metric, rows: Population, k: int) -> Figure | None:
-    """Return a rate over some attempts, None without any; `k` is that of pass@k."""
+def rate_figure(metric: Metric, rows: Population, k: int, *, not_run: int = 0) -> Figure | None:
+    """Return a rate over some attempts, None without any.
+
+    Args:
+        metric: The rate.
+        rows: Attempts that it is over.
+        k: That of pass@k.
+        not_run: Trials that were selected and have no attempt; none of them is valid.
+    """
     if metric.column in _PASSES:
         return _passes(metric, rows.counts, 1 if metric.column == "pass_at_1" else k)
     counts = shares(metric, rows)
     if not counts:
         return None
-    interval, scale = cluster_interval([*counts.values()]), scale_of(metric)
-    had, trials = (sum(column) for column in zip(*counts.values(), strict=True))
+    trials_of = [*counts.values()]
+    if not_run and metric.column == _VALID:
+        trials_of.append((0, not_run))
+    interval, scale = cluster_interval(trials_of), scale_of(metric)
+    had, trials = (sum(column) for column in zip(*trials_of, strict=True))
     return Figure(
         value=scale * had / trials,
         low=scale * interval.low,

@@ -103,7 +103,15 @@ class Matter:
             return _of_run(metric.column, of or self.run)
         if metric.table == "results":
             return aggregate_figure(metric, rows.scored.values(metric.column))
-        return rate_figure(metric, rows, self.k)
+        return rate_figure(metric, rows, self.k, not_run=0 if of else self.not_run)
+
+    @property
+    def not_run(self) -> int:
+        """Trials of the run that were selected and not completed, 0 where selectors choose."""
+        planned, skipped = (self.run.row.get(f"{n}_tests") for n in ("planned", "skipped"))
+        if planned is None or self.row_selectors:
+            return 0
+        return max(0, int(planned) - int(skipped or 0) - int(self.ours.completed.table.num_rows))
 
     def known(self, rows: Population) -> frozenset[str]:
         """Return the cases that know the metric."""

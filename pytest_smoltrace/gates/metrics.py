@@ -52,7 +52,7 @@ _MEANINGS = {
 _RATES = ("success_rate", "error_rate", "pass_at_1", "pass_at_k", "pass_hat_k")
 """Figures of the leaderboard that can be recomputed over any cases."""
 _OF_GATES = {
-    "valid": "Completed attempts that were scored, the others failed outside the agent.",
+    "valid": "Selected trials that were scored: not spoiled outside the agent, and not left out.",
     "coverage": "Cases of the baseline that this run has too.",
     NO_REGRESSIONS: "Success rate, case by case, not below the baseline's by the margin or more.",
 }

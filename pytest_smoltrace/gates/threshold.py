@@ -14,7 +14,7 @@ from pytest_smoltrace.gates.figures import aggregate_figure, shares
 from pytest_smoltrace.gates.verdicts import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_smoltrace.gates.figures import Figure
     from pytest_smoltrace.gates.matter import Matter
@@ -134,7 +134,7 @@ def why(matter: Matter) -> str | None:
     """Say which attempts a failed rate is about, None where the figure says it all."""
     metric = matter.gate.metric
     if metric.column == "valid":
-        return f"{_not_scored(matter)} could not be scored{unscored(matter)}"
+        return "; ".join(_invalid(matter))
     if metric.column == "error_rate":
         return _errors(matter)
     if metric.table != "rate":
@@ -151,9 +151,15 @@ def _errors(matter: Matter) -> str:
     return f"{had} of {trials} attempts ended in an error{kinds}"
 
 
-def _not_scored(matter: Matter) -> str:
+def _invalid(matter: Matter) -> Iterator[str]:
+    """Yield how many attempts could not be scored, and how many were never made."""
     done = matter.ours.completed
-    return f"{done.table.num_rows - done.scored.table.num_rows} of {done.table.num_rows} attempts"
+    spoiled = done.table.num_rows - done.scored.table.num_rows
+    if spoiled:
+        yield f"{spoiled} of {done.table.num_rows} attempts could not be scored{unscored(matter)}"
+    if matter.not_run:
+        selected = done.table.num_rows + matter.not_run
+        yield f"{matter.not_run} of {selected} selected attempts did not run"
 
 
 def unscored(matter: Matter) -> str:

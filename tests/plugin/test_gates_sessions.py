@@ -111,7 +111,7 @@ MISMATCHES = {
     "agent_type": ("agent type (tool and code)", {"flag": "--smoltrace-agent-type=code"}),
     "settings": ("--smoltrace-max-steps", {"flag": "--smoltrace-max-steps=5"}),
     "suite": (
-        "suite (other demands in test_it.py::test_case[0]",
+        "suite (another prompt or expectation in test_it.py::test_case[0]",
         {"source": SOURCE.replace('="Bern"', '="Ber"')},
     ),
 }
@@ -309,7 +309,8 @@ def test_gate_only_does_not_hide_what_is_no_eval_case(judged, pytester, what):
 
 
 def test_a_spent_budget_is_no_data(judged):
-    run = judged(*GATE_ONLY, "--smoltrace-budget-tokens=300", bad=[0])
+    allowed = "--smoltrace-gate=valid >= 10%"
+    run = judged(*GATE_ONLY, allowed, "--smoltrace-budget-tokens=300", bad=[0])
     assert run.ret == 1
     assert run.gates["status"] != "failed"
     assert run.gates["partial"] == "the session ended early: budget"

@@ -124,3 +124,31 @@ def test_a_session_without_gates_imports_nothing_to_judge_by(suite, monkeypatch)
     parts = ("gates", "gating", "inference", "baselines", "measured", "report", "commands")
     heavy = (*(f"pytest_smoltrace.{part}" for part in parts), "scipy")
     assert [name for name in modules if name.startswith(heavy)] == []
+
+
+@pytest.mark.parametrize(
+    "typed", ["--smoltrace-gate=success_rate >= 80%", "--smoltrace-baseline=last"]
+)
+def test_typed_gates_without_a_model_are_refused(pytester, typed):
+    pytester.makepyfile("def test_it(): pass")
+    run = pytester.runpytest_subprocess(typed)
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    flag = typed.partition("=")[0]
+    run.stderr.fnmatch_lines([f"ERROR: {flag} has nothing to judge: give a --smoltrace-model"])
+
+
+def test_gates_of_the_project_are_said_not_to_be_judged(pytester):
+    pytester.makepyprojecttoml("""
+        [tool.smoltrace.gates]
+        quality = "success_rate >= 80%"
+        [tool.pytest.ini_options]
+        smoltrace_gate = ["valid >= 90%"]
+    """)
+    pytester.makepyfile("def test_it(smoltrace_case): pass")
+    run = pytester.runpytest_subprocess()
+    assert run.ret == 0
+    said = "smoltrace: 2 gates were not judged: no model was given (--smoltrace-model)"
+    run.stdout.fnmatch_lines([said])
+    pytester.makepyfile("def test_it(): pass")
+    run = pytester.runpytest_subprocess()
+    run.stdout.no_fnmatch_line("*not judged*")

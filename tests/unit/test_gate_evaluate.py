@@ -124,6 +124,15 @@ class TestAbsolute:
         assert (result.value, result.attempts) == (500, 1)
         assert result.reason == "1 of 2 cases do not know it"
 
+    def test_what_was_selected_and_did_not_run_is_not_valid(self):
+        row = {"planned_tests": 120, "skipped_tests": 20}
+        part = evaluate(policy("valid >= 95%"), stored(cases(40, 60), row=row), None).results[0]
+        assert (part.status, part.value) == (Status.FAIL, 60.0)
+        assert (part.cases, part.attempts) == (60, 100)
+        assert part.reason == "40 of 100 selected attempts did not run"
+        most = evaluate(policy("valid >= 95%"), stored(cases(40, 97), row=row), None).results[0]
+        assert most.status is Status.PASS
+
     def test_valid_counts_what_infrastructure_kept_from_being_scored(self):
         lost = attempt("x", success=False, scored=False, error_type="llm_rate_limit")
         skipped = attempt("y", scored=False, outcome="skipped", success=False)

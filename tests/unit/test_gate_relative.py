@@ -409,10 +409,32 @@ class TestHolm:
         alone = evaluate(one, stored(now), found(before)).results[0]
         assert (alone.p_adjusted, alone.status) == (pytest.approx(1 / 32), Status.REGRESSION)
         first, second, warning, absolute = evaluate(three, stored(now), found(before)).results
-        # Two tests of level fail with the same p: twice of it, which is above 5 %.
+        # The same comparison with two margins is one test.
+        assert (first.p_adjusted, second.p_adjusted) == (pytest.approx(1 / 32),) * 2
+        assert first.status is Status.REGRESSION
+        assert (warning.p_adjusted, absolute.p_adjusted) == (pytest.approx(1 / 32), None)
+        same = policy("no_regressions", "success_rate >= baseline for model=m-1")
+        assert [r.p_adjusted for r in evaluate(same, stored(now), found(before)).results[:2]] == [
+            pytest.approx(1 / 32)
+        ] * 2
+
+    def test_comparisons_of_other_cases_are_other_tests(self):
+        def rows(passed):
+            return [attempt(f"c{n}", passed or n > 4, difficulty="hard") for n in range(40)]
+
+        asked = policy("no_regressions", "success_rate >= baseline for difficulty=hard")
+        first, second = evaluate(asked, stored(rows(False)), found(rows(True))).results[:2]
+        # Neither is too small to reject: each counts twice, which is above 5 %.
         assert (first.p_adjusted, second.p_adjusted) == (pytest.approx(1 / 16),) * 2
         assert first.status is Status.INCONCLUSIVE
-        assert (warning.p_adjusted, absolute.p_adjusted) == (pytest.approx(1 / 32), None)
+
+    def test_times_and_costs_do_not_hide_what_the_agent_gets_wrong(self):
+        before = rates({f"c{n}": "P" for n in range(40)})
+        now = rates({f"c{n}": "F" if n < 5 else "P" for n in range(40)})
+        spent = policy("no_regressions", "tokens <= baseline*1.5", "latency <= baseline*2")
+        rate, *others = evaluate(spent, stored(now), found(before)).results
+        assert (rate.p_adjusted, rate.status) == (pytest.approx(1 / 32), Status.REGRESSION)
+        assert {other.comparison.kind for other in others if other.comparison} <= {"ratio"}
 
 
 class TestCoverage:
