@@ -44,7 +44,17 @@ def trust(session: MeasuredSession, old: MeasuredSession | None) -> Trust:
         verdict, text = (None, "") if old is None else _worse(run, session, old)
         if verdict is not None:
             (against if verdict is Verdict.REGRESSION else notes).append(text)
+    against += _gone(session, old) if old is not None else ()
     return Trust(against=tuple(against), notes=tuple(notes))
+
+
+def _gone(session: MeasuredSession, old: MeasuredSession) -> Iterator[str]:
+    """Yield the runs that a baseline of several has and the new one lacks."""
+    new = {(run.model, run.agent_type) for run in session.runs}
+    if any((run.model, run.agent_type) in new for run in old.runs):
+        for run in old.runs:
+            if (run.model, run.agent_type) not in new:
+                yield f"{_name(run)}: in the baseline that it would replace, and not in it"
 
 
 def _incomplete(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -32,6 +32,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     for name, option in _options().items():
         parser.add_argument(
             _flag(name),
+            option.flag,  # as a session has it
             dest=name,
             metavar=option.metavar,
             action="append" if option.repeats else "store",
@@ -58,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     from pytest_smoltrace.stored_runs import find_run
 
     directory = find_run(args.run_dir, args.dir)
-    judging = _judging(args, pyproject.read(Path.cwd()))
+    judging = _judging(args, pyproject.read(Path.cwd()), _own(directory))
     judgement = _judged(directory, judging, args.dir)
     if args.keep:
         from pytest_smoltrace.gating import keep
@@ -90,8 +91,19 @@ def _judged(directory: Path, judging: Judging, folder: Path) -> Judgement:
     return judge.judge(directory, partial=cut)
 
 
-def _judging(args: argparse.Namespace, table: Settings) -> Judging:
-    """Return what is given, and for the rest what the environment and pyproject.toml say."""
+def _own(directory: Path) -> Mapping[str, Any]:
+    """Return gates and baseline that the session of a run was given."""
+    from pytest_smoltrace.run import read_ends
+
+    header, _ = read_ends(directory)
+    return {name: header.config.get(name) for name in ("gate", "baseline")}
+
+
+def _judging(args: argparse.Namespace, table: Settings, own: Mapping[str, Any]) -> Judging:
+    """Return what is given, and for the rest what the environment and pyproject.toml say.
+
+    Where they all say nothing, the run is judged by what its own session was given.
+    """
     from pytest_smoltrace.errors import ConfigError
     from pytest_smoltrace.settings import effective, gates_of, given, judging
 
@@ -103,6 +115,9 @@ def _judging(args: argparse.Namespace, table: Settings) -> Judging:
     values |= {option.name: option.default for option in OPTIONS if option.name in _FIXED}
     gates = given(options["gate"], _sources(options["gate"], args, table))
     asked = judging(values, tuple(gates_of(gates, table.gates)))
+    if not asked.asked and any(own.values()):
+        kept = given(options["gate"], [("run", "the run's own gates", own["gate"] or None)])
+        asked = judging({**values, "baseline": own["baseline"]}, tuple(gates_of(kept, ())))
     if not asked.asked:
         raise ConfigError(
             "there is nothing to judge by; give --gate 'success_rate >= 80%' or --baseline last, "

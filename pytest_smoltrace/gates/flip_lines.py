@@ -18,17 +18,18 @@ _LISTED_VERBOSE = 50
 
 def flip_lines(flips: Sequence[Mapping[str, Any]], *, verbose: int) -> Iterator[tuple[str, str]]:
     """Yield (line, colour) of the cases that changed; under -v with where their traces part."""
+    several = len({(flip.get("model"), flip.get("agent_type")) for flip in flips}) > 1
     for kind, colour in _KINDS.items():
         found = [flip for flip in flips if flip["kind"] == kind]
         if not found:
             continue
         if verbose < 1:
-            named = ", ".join(dict.fromkeys(flip["case_id"] for flip in found[:_NAMED]))
+            names = (f"{flip['case_id']}{_of(flip) if several else ''}" for flip in found[:_NAMED])
+            named = ", ".join(dict.fromkeys(names))
             yield f"{kind}: {named}{_rest(len(found), _NAMED)}", colour
             continue
         most = _LISTED if verbose == 1 else _LISTED_VERBOSE
         yield f"{kind}: {len(found)} case{'' if len(found) == 1 else 's'}", colour
-        several = len({(flip.get("model"), flip.get("agent_type")) for flip in flips}) > 1
         why = {flip.get("reason") for flip in found}
         alike = next(iter(why)) if len(why) == 1 and len(found) > 1 else None
         for flip in found[:most]:
@@ -43,10 +44,15 @@ def _rest(count: int, shown: int) -> str:
     return f" and {count - shown} more" if count > shown else ""
 
 
+def _of(flip: Mapping[str, Any]) -> str:
+    """Return the run of a case in brackets."""
+    of = [str(flip[key]) for key in ("model", "agent_type") if flip.get(key)]
+    return f" [{', '.join(of)}]" if of else ""
+
+
 def _lines(flip: Mapping[str, Any], *, several: bool, said: bool) -> Iterator[str]:
     """Yield which case it is, what it takes more or less, and where its traces part."""
-    of = [str(flip[key]) for key in ("model", "agent_type") if flip.get(key)]
-    where = f" [{', '.join(of)}]" if several and of else ""
+    where = _of(flip) if several else ""
     now, before = flip["candidate"], flip["baseline"]
     error = f", {now['error_type']}" if now.get("error_type") else ""
     rates = f"{now['passed']}/{now['trials']}, was {before['passed']}/{before['trials']}"

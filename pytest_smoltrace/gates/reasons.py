@@ -141,5 +141,5 @@ def shrunken(missing: Collection[str], of: int) -> str:
     verb = "is" if len(missing) == 1 else "are"
     return (
         f"{len(missing)} of {of} cases of the baseline {verb} gone: {listed(sorted(missing))}; "
-        "if that is meant, make this run the baseline"
+        "if that is meant, make this run the baseline (pytest-smoltrace baseline promote --force)"
     )

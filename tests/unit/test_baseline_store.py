@@ -186,6 +186,15 @@ def test_a_run_of_another_model_is_promoted_and_the_gap_is_told(root):
     )
 
 
+def test_a_run_that_lacks_a_model_of_the_baseline_does_not_replace_it(root):
+    both = store(root, "both", cases=GOOD, models=("m-1", "m-2"))
+    baselines.promote(both, "main", root)
+    run = store(root, "one", cases=GOOD, started_s=5)
+    with pytest.raises(JournalError, match="m-2, tool agent: in the baseline that it would rep"):
+        baselines.promote(run, "main", root)
+    assert baselines.promote(run, "main", root, force=True)[1].against
+
+
 def test_a_baseline_that_cannot_be_read_gives_way_to_force_alone(root):
     folder, _ = baselines.promote(store(root, "one", cases=GOOD), "main", root)
     (folder / "summary.json").write_bytes(b"{")

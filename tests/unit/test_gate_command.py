@@ -46,6 +46,19 @@ def test_a_run_passes_and_fails_by_its_gates(folder, gate):
     assert lines[-1] == "gates: 1 of 3 failed (exit code 1)"
 
 
+def test_a_run_is_judged_by_what_its_session_was_given(folder, gate):
+    store(folder, "old", cases=TEN)
+    own = {"gate": ["quality=success_rate >= 95%"], "baseline": "old"}
+    store(folder, "new", cases=TEN | {"c0": "PFF"}, started_s=60, config=own)
+    code, lines = gate("new")
+    assert code == 1
+    assert lines[0] == "baseline old: run old, 10 cases"
+    assert lines[1].startswith("FAIL quality  success_rate 93.3 % >= 95.0 %")
+    # What is given here comes instead, under either name.
+    code, lines = gate("new", "--smoltrace-gate", "success_rate >= 90%")
+    assert (code, lines[-1]) == (0, "gates: 2 passed")
+
+
 def test_a_baseline_alone_asks_for_no_regressions(folder, gate):
     store(folder, "old", cases=TEN)
     broken = {name: "FFF" if int(name[1:]) < 7 else "PPP" for name in TEN}

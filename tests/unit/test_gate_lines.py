@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pytest_smoltrace.encoding import dumps
+from pytest_smoltrace.gates.flip_lines import flip_lines
 from pytest_smoltrace.gates.lines import verdict_lines
 
 
@@ -238,3 +239,15 @@ def test_lines_are_the_same_from_the_stored_file():
         assert list(verdict_lines(stored, verbose=verbose)) == list(
             verdict_lines(value, verbose=verbose)
         )
+
+
+def test_cases_of_several_models_are_told_apart_in_a_short_list():
+    def moved(model, kind):
+        return {"kind": kind, "case_id": "a", "model": model, "agent_type": "tool"}
+
+    flips = [moved("m-1", "newly failing"), moved("m-2", "newly passing")]
+    assert [line for line, _ in flip_lines(flips, verbose=0)] == [
+        "newly failing: a [m-1, tool]",
+        "newly passing: a [m-2, tool]",
+    ]
+    assert [line for line, _ in flip_lines(flips[:1], verbose=0)] == ["newly failing: a"]
