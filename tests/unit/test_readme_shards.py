@@ -2,7 +2,7 @@
 
 import json
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 import types
@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from pytest_smoltrace import cli
+from pytest_smoltrace.commands.gate import GATE
 from pytest_smoltrace.option_table import OPTIONS
 from pytest_smoltrace.option_values import shard
+from tests.unit.stored_run import store
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("\n## Shards\n")[2].partition("\n## ")[0]
@@ -46,7 +48,7 @@ def test_the_commands():
     first, second, third = block("bash").splitlines()
     check_pytest(first.partition("#")[0])
     check_merge(second)
-    assert third.startswith("jq -e ")
+    assert cli._parser().parse_args(shlex.split(third)[1:]).run is GATE.run
 
 
 def test_the_workflow():
@@ -68,28 +70,27 @@ def test_the_workflow():
     assert "--smoltrace-dir=out " in text
 
 
-GATE = re.search(r"jq -e '(.*?)'", block("bash"))[1]
-DONE = {"run_status": "completed", "errored_tests": 0, "success_rate": 95.0}
+GOOD = {f"c{n}": "P" for n in range(20)}
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 @pytest.mark.parametrize(
-    ("runs", "passes"),
+    ("facts", "passes"),
     [
-        ([DONE], True),
-        ([DONE, DONE], True),
-        ([], False),
-        ([DONE, DONE | {"run_status": "partial"}], False),
-        ([DONE, DONE | {"success_rate": 89.9}], False),
-        ([DONE | {"errored_tests": 12}], False),
-        ([DONE | {"success_rate": None}], False),
+        ({"cases": GOOD}, True),
+        ({"cases": GOOD | {"c0": "F", "c1": "F"}}, True),
+        ({"cases": GOOD | {"c0": "F", "c1": "F", "c2": "F"}}, False),
+        ({"cases": GOOD | {"c0": "E"}}, False),
+        ({"cases": GOOD, "models": ("m-1", "m-2")}, True),
     ],
 )
-def test_the_gate(runs, passes, tmp_path):
-    summary = tmp_path / "summary.json"
-    summary.write_text(json.dumps({"runs": runs}))
-    done = subprocess.run(["jq", "-e", GATE, str(summary)], capture_output=True, check=False)
-    assert (done.returncode == 0) is passes, done.stderr
+def test_the_gate(facts, passes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path, "merged", **facts).rename("merged")
+    command = shlex.split(block("bash").splitlines()[2])
+    assert cli.main(command[1:]) == (not passes), capsys.readouterr()
+    assert json.loads(Path("merged/gates.json").read_text())["status"] == (
+        "passed" if passes else "failed"
+    )
 
 
 def executed(source, monkeypatch):
