@@ -80,7 +80,7 @@ def points(text: str) -> float:
     except ValueError:
         found = float("nan")
     if not unit or not 0 < found <= _ALL:
-        raise ConfigError(f"{text!r} is no number of percentage points above 0; write 5pp")
+        raise ConfigError(f"{text!r} is no number of percentage points above 0; write it as 5pp")
     return found / _ALL
 
 
