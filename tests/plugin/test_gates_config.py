@@ -62,7 +62,13 @@ def test_gates_of_pytests_own_configuration(project):
     assert statuses(run) == {"tokens": "PASS", "steps": "FAIL", "valid": "PASS"}
 
 
-@pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
+NATIVE = pytest.param(
+    "tool.pytest",
+    marks=pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 9 has this table"),
+)
+
+
+@pytest.mark.parametrize("table", ["tool.pytest.ini_options", NATIVE])
 def test_gates_of_pytests_table(project, table):
     run = project(
         "-v", pyproject=f'[{table}]\nsmoltrace_gate = ["few={GATE}"]\nsmoltrace_margin = "7pp"\n'
