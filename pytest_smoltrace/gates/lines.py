@@ -143,8 +143,21 @@ def _change(result: Mapping[str, Any]) -> str:
         return ""
     shown = f"baseline {format_value(before, unit)}"
     if unit in SHARES:
-        return f"{shown} ({_signed(100 * (value - before) / SHARES[unit])} pp)"
+        points = _signed(100 * (value - before) / SHARES[unit])
+        paired = _paired(result)
+        # With unequal trials the rates over attempts differ by another number than the cases.
+        told = f"{points} pp" if paired in (None, points) else f"{paired} pp case by case"
+        return f"{shown} ({told})"
     return f"{shown} ({_signed(100 * (value / before - 1))} %)" if before else shown
+
+
+def _paired(result: Mapping[str, Any]) -> str | None:
+    """Return the mean difference of the cases in points, None where no rates were compared."""
+    comparison = result.get("comparison")
+    if not comparison or comparison["kind"] != "difference":
+        return None
+    # Of a rate that has to be low, the comparison is that of what is left of it.
+    return _signed(100 * comparison["estimate"] * (-1 if "<" in result["expression"] else 1))
 
 
 def _signed(number: float) -> str:

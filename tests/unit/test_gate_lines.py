@@ -251,3 +251,14 @@ def test_cases_of_several_models_are_told_apart_in_a_short_list():
         "newly passing: a [m-2, tool]",
     ]
     assert [line for line, _ in flip_lines(flips[:1], verbose=0)] == ["newly failing: a"]
+
+
+def test_with_unequal_trials_the_difference_is_that_of_the_cases():
+    facts = {"value": 22.2, "baseline": 88.9, "expression": "no_regressions"}
+    shown = lines(failed(**facts, comparison={"kind": "difference", "estimate": -0.75}))[0]
+    assert shown.endswith("baseline 88.9 % (-75.0 pp case by case)")
+    shown = lines(failed(**facts, comparison={"kind": "difference", "estimate": -0.667}))[0]
+    assert shown.endswith("baseline 88.9 % (-66.7 pp)")
+    risen = {"value": 30.0, "baseline": 10.0, "expression": "error_rate <= baseline"}
+    shown = lines(failed(**risen, comparison={"kind": "difference", "estimate": -0.25}))[0]
+    assert shown.endswith("baseline 10.0 % (+25.0 pp case by case)")
