@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from pytest_smoltrace.comparing import lines
 from pytest_smoltrace.formats import UNKNOWN, usd
 from pytest_smoltrace.gates.units import SHARES, format_value
 
@@ -42,7 +43,7 @@ def points(fraction: float | None) -> str:
     """Return a difference of rates in percentage points."""
     if fraction is None or not math.isfinite(fraction):
         return UNKNOWN
-    return f"{100 * fraction:+.1f} pp"
+    return lines.points(fraction)
 
 
 def change(ratio: float | None) -> str:
